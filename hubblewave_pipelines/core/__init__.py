@@ -1,0 +1,1 @@
+"""The model and its laws: pure, no clock, no network, no SQL, no framework."""

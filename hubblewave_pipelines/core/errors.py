@@ -1,0 +1,178 @@
+"""The error tree: one stable code, HTTP status and recovery per refusal the platform can give."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Recovery(StrEnum):
+    """What the caller of a failed operation should do next."""
+
+    FAIL = "fail"  # a person must change something
+    RETRY = "retry"  # the same call may work later
+    SKIP = "skip"  # set this one item aside and go on
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an input, and where: exactly one of `pointer` and `parameter` is set.
+
+    `pointer` is a JSON pointer into the body written as a URI fragment (RFC 6901 section 6, for
+    example `#/fields/0/name`); `parameter` names a query or form parameter.
+    """
+
+    code: str
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+    def as_json(self) -> dict[str, str]:
+        where = {"pointer": self.pointer} if self.parameter is None else {"parameter": self.parameter}
+        located = {key: value for key, value in where.items() if value is not None}
+        return {**located, "code": self.code, "detail": self.detail}
+
+
+class PlatformError(Exception):
+    """Base of every expected refusal. `context` holds ids and names only, never secrets or bodies."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    recovery: ClassVar[Recovery] = Recovery.FAIL
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        faults: Sequence[Fault] = (),
+        retry_after: float | None = None,
+        **context: object,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = tuple(faults)
+        self.retry_after = retry_after
+        self.context = context
+
+
+class MalformedRequest(PlatformError):
+    """The request cannot be read: bad JSON, unknown parameter, bad parameter value."""
+
+    code, status, title = "request.malformed", 400, "Malformed request"
+
+
+class CursorMismatch(MalformedRequest):
+    """The cursor was tampered with or belongs to another list, sort, filter or tenant."""
+
+    code, title = "request.cursor_mismatch", "Cursor does not fit this list"
+
+
+class Unauthenticated(PlatformError):
+    """No credential, or one that is malformed, unknown, expired or revoked."""
+
+    code, status, title = "auth.unauthenticated", 401, "Authentication required"
+
+
+class Forbidden(PlatformError):
+    """The credential is good but lacks the scope."""
+
+    code, status, title = "auth.forbidden", 403, "Not permitted"
+
+
+class NotFound(PlatformError):
+    """No such path, entity, record or job, or none that this principal may know of."""
+
+    code, status, title = "resource.not_found", 404, "Not found"
+
+
+class MethodNotAllowed(PlatformError):
+    """The path exists, the method does not; `context['allow']` lists those that do."""
+
+    code, status, title = "request.method_not_allowed", 405, "Method not allowed"
+
+
+class NotAcceptable(PlatformError):
+    """No representation matches the Accept header."""
+
+    code, status, title = "request.not_acceptable", 406, "Not acceptable"
+
+
+class Conflict(PlatformError):
+    """The request is well formed and contradicts the present state."""
+
+    code, status, title = "resource.conflict", 409, "Conflict"
+
+
+class UniqueConflict(Conflict):
+    """Another record already holds this value of a unique field."""
+
+    code, title = "record.not_unique", "Value already taken"
+
+
+class ReferenceConflict(Conflict):
+    """Other records still refer to this one, or the record referred to is gone."""
+
+    code, title = "record.referenced", "Record is referenced"
+
+
+class VersionConflict(PlatformError):
+    """If-Match named a version that is no longer the current one."""
+
+    code, status, title = "record.version_conflict", 412, "Record has changed"
+
+
+class PreconditionRequired(PlatformError):
+    """This write needs If-Match."""
+
+    code, status, title = "record.precondition_required", 428, "Precondition required"
+
+
+class TooLarge(PlatformError):
+    """The body, a line or a list is over its limit; the detail names the limit."""
+
+    code, status, title = "request.too_large", 413, "Too large"
+
+
+class UnsupportedMedia(PlatformError):
+    """The body's Content-Type or Content-Encoding is not one this path reads."""
+
+    code, status, title = "request.unsupported_media", 415, "Unsupported media type"
+
+
+class Invalid(PlatformError):
+    """The body is readable and breaks the rules; every broken rule is in `faults`."""
+
+    code, status, title = "request.invalid", 422, "Validation failed"
+
+
+class RateLimited(PlatformError):
+    """The tenant's plan is used up for now; `retry_after` says for how many seconds."""
+
+    code, status, title = "request.rate_limited", 429, "Too many requests"
+    recovery = Recovery.RETRY
+
+
+class Unavailable(PlatformError):
+    """PostgreSQL (or a lock in it) cannot be had right now. Nothing was written."""
+
+    code, status, title = "platform.unavailable", 503, "Temporarily unavailable"
+    recovery = Recovery.RETRY
+
+
+class LostLease(PlatformError):
+    """Another run holds this work request now; this one must stop and write nothing more."""
+
+    code, status, title = "work.lost_lease", 409, "Superseded by another run"
+
+
+class ImportFailed(PlatformError):
+    """The file as a whole cannot be imported (unreadable, header missing, aborted on error)."""
+
+    code, status, title = "import.failed", 422, "Import failed"
+
+
+class Misconfigured(PlatformError):
+    """A setting is missing or wrong; the detail names it and says what to do."""
+
+    code, status, title = "platform.misconfigured", 500, "Misconfigured"

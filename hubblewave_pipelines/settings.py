@@ -1,0 +1,102 @@
+"""Every setting: its environment name, default and meaning. The only reader of the environment."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from hubblewave_pipelines.core.errors import Misconfigured
+
+
+class Settings(BaseSettings):
+    """Read once per process. Each field is set by HUBBLEWAVE_<FIELD NAME IN CAPITALS>."""
+
+    model_config = SettingsConfigDict(env_prefix="HUBBLEWAVE_", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(
+        Path(".hubblewave"),
+        description="Holds the embedded database, uploads, logs and Dagster's home.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL 15-18 for the platform; unset starts the embedded server.",
+    )
+    dagster_database_url: SecretStr | None = Field(
+        None,
+        description="Dagster's own database; must be postgresql+psycopg2://. "
+        "Unset: database `dagster` on the platform's server.",
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Shared rate limiting; unset counts inside each process."
+    )
+    api_host: str = Field("127.0.0.1", description="Address the API listens on.")
+    api_port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
+    api_workers: int = Field(1, ge=1, le=64, description="API processes.")
+    dagster_host: str = Field("127.0.0.1", description="Address the Dagster UI listens on.")
+    dagster_port: int = Field(3000, ge=0, le=65535, description="Port of the Dagster UI.")
+    dagster_url: str | None = Field(
+        None, description="Where the API reaches Dagster's webserver; default: host and port above."
+    )
+    code_location_host: str = Field("127.0.0.1", description="Host of the Dagster code server.")
+    code_location_port: int = Field(0, ge=0, le=65535, description="Its port; 0 picks a free one.")
+    public_url: str | None = Field(
+        None, description="How clients reach the API, for links; default: host and port above."
+    )
+    pool_size: int = Field(10, ge=1, le=200, description="Database connections per API process.")
+    statement_timeout_seconds: float = Field(
+        10, gt=0, description="Longest a statement of an API request may run."
+    )
+    max_body_bytes: int = Field(10_000_000, gt=0, description="Largest JSON request body.")
+    max_import_bytes: int = Field(2_000_000_000, gt=0, description="Largest uploaded file.")
+    spool_dir: Path | None = Field(
+        None, description="Where uploads wait for their run; default: <data_dir>/spool, mode 0700."
+    )
+    import_chunk_rows: int = Field(
+        50_000, ge=1, le=1_000_000, description="Rows an import commits at a time."
+    )
+    warm_launcher: bool = Field(
+        True, description="Fork runs from a warm process; false starts a new interpreter per run."
+    )
+    runner_socket: Path | None = Field(
+        None, description="Unix socket of the warm runner; default: set by `hubblewave up`."
+    )
+    run_slots: int = Field(4, ge=1, le=64, description="Runs the warm runner executes at a time.")
+    reject_warn_share: float = Field(
+        0.05, ge=0, le=1, description="Share of refused rows above which an import's check warns."
+    )
+    cors_origins: list[str] = Field(
+        default_factory=list, description="Origins whose pages may call the API (JSON list)."
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @model_validator(mode="after")
+    def _dagster_driver(self) -> Self:
+        url = self.dagster_database_url
+        if url is not None and not url.get_secret_value().startswith("postgresql+psycopg2://"):
+            raise ValueError("HUBBLEWAVE_DAGSTER_DATABASE_URL must start with postgresql+psycopg2://")
+        return self
+
+    def require_database_url(self) -> str:
+        """The platform's database URL, for processes that cannot start an embedded server.
+
+        Raises Misconfigured when unset.
+        """
+        if self.database_url is None:
+            raise Misconfigured(
+                "HUBBLEWAVE_DATABASE_URL is not set: start the platform with `hubblewave up`, "
+                "or set it to a PostgreSQL 15-18 URL."
+            )
+        return self.database_url.get_secret_value()
+
+    @property
+    def spool(self) -> Path:
+        return self.spool_dir or self.data_dir / "spool"
+
+    @property
+    def api_url(self) -> str:
+        return self.public_url or f"http://{self.api_host}:{self.api_port}"
+
+    @property
+    def dagster_base_url(self) -> str:
+        return self.dagster_url or f"http://{self.dagster_host}:{self.dagster_port}"

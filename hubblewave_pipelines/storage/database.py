@@ -1,0 +1,220 @@
+"""Connections and transactions, in both colours: the only place that begins, commits or retries.
+
+SQL is built purely (a `Statement`) and executed here. A transaction always says on whose behalf
+it runs: a tenant's (row security lets it see that tenant only), the worker's (queues of all
+tenants) or the owner's (schema changes, administration).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, TypeVar, cast
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.sql import Executable
+
+from hubblewave_pipelines.core.errors import Unavailable
+
+T = TypeVar("T")
+Params = Mapping[str, object] | Sequence[object]
+
+_DIALECT = PGDialect_psycopg()
+_SET_TENANT = "select set_config('hubblewave.tenant', %s, true)"
+
+
+class Role(StrEnum):
+    """The database role a connection acts under. OWNER is whoever the URL logs in as."""
+
+    APP = "hubblewave_app"  # tenant data, seen through row security
+    WORKER = "hubblewave_worker"  # like APP, and the queues of all tenants
+    OWNER = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement(Generic[T]):
+    """One SQL statement with its parameters, and what to make of a row of its answer."""
+
+    text: str
+    params: Params
+    row: Callable[[tuple[Any, ...]], T]
+
+
+def _whole_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return row
+
+
+def statement(
+    text: str, params: Params = (), row: Callable[[tuple[Any, ...]], Any] = _whole_row
+) -> Statement[Any]:
+    """A statement written as SQL with psycopg placeholders (%s or %(name)s)."""
+    return Statement(text, params, row)
+
+
+def compiled(
+    core: Executable, row: Callable[[tuple[Any, ...]], Any] = _whole_row
+) -> Statement[Any]:
+    """A statement built with SQLAlchemy Core, in the form psycopg executes."""
+    sql = core.compile(  # type: ignore[attr-defined]
+        dialect=_DIALECT, compile_kwargs={"render_postcompile": True}
+    )
+    processors = sql._bind_processors
+    params = {
+        name: processors[name](value) if name in processors and value is not None else value
+        for name, value in (sql.params or {}).items()
+    }
+    return Statement(str(sql), params, row)
+
+
+class Transaction:
+    """An open synchronous transaction; leaving its block commits, an exception rolls back."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def all(self, query: Statement[T]) -> list[T]:
+        cursor = self.connection.execute(cast(Any, query.text), query.params)
+        return [query.row(row) for row in cursor.fetchall()]
+
+    def one(self, query: Statement[T]) -> T | None:
+        """The first row, or None."""
+        row = self.connection.execute(cast(Any, query.text), query.params).fetchone()
+        return None if row is None else query.row(row)
+
+    def run(self, query: Statement[Any]) -> int:
+        """The number of rows written."""
+        return self.connection.execute(cast(Any, query.text), query.params).rowcount
+
+    def act_for(self, tenant_id: UUID) -> None:
+        """Row security shows this tenant's rows from here to the end of the transaction."""
+        self.connection.execute(_SET_TENANT, (str(tenant_id),))
+
+
+class AsyncTransaction:
+    """As `Transaction`, for the event loop."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+
+    async def all(self, query: Statement[T]) -> list[T]:
+        cursor = await self.connection.execute(cast(Any, query.text), query.params)
+        return [query.row(row) for row in await cursor.fetchall()]
+
+    async def one(self, query: Statement[T]) -> T | None:
+        """The first row, or None."""
+        cursor = await self.connection.execute(cast(Any, query.text), query.params)
+        row = await cursor.fetchone()
+        return None if row is None else query.row(row)
+
+    async def run(self, query: Statement[Any]) -> int:
+        """The number of rows written."""
+        cursor = await self.connection.execute(cast(Any, query.text), query.params)
+        return cursor.rowcount
+
+    async def act_for(self, tenant_id: UUID) -> None:
+        """Row security shows this tenant's rows from here to the end of the transaction."""
+        await self.connection.execute(_SET_TENANT, (str(tenant_id),))
+
+
+def conninfo(url: str, role: Role, *, statement_timeout: float | None = None) -> str:
+    """`url` with the session fixed: role, UTC, ISO forms, and a statement timeout in seconds."""
+    options = ["-c timezone=UTC", "-c datestyle=ISO", "-c intervalstyle=iso_8601"]
+    if role is not Role.OWNER:
+        options.append(f"-c role={role.value}")
+    if statement_timeout is not None:
+        options.append(f"-c statement_timeout={int(statement_timeout * 1000)}")
+    return make_conninfo(
+        url,
+        options=" ".join(options),
+        application_name=f"hubblewave {role.name.lower()}",
+        connect_timeout=5,
+    )
+
+
+class Database:
+    """Synchronous access for pipelines and commands. Cheap until the first transaction."""
+
+    def __init__(self, url: str, role: Role, *, size: int = 4) -> None:
+        self.url = url
+        self.role = role
+        self._pool = ConnectionPool(
+            conninfo(url, role), min_size=0, max_size=size, open=False, timeout=10, max_lifetime=1200
+        )
+
+    @contextmanager
+    def transaction(self, tenant_id: UUID | None = None) -> Iterator[Transaction]:
+        """One transaction, on behalf of `tenant_id` when given.
+
+        Raises Unavailable when no connection can be had.
+        """
+        if self._pool.closed:
+            self._pool.open()
+        try:
+            connection = self._pool.getconn()
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise Unavailable("PostgreSQL cannot be reached.", retry_after=5) from error
+        try:
+            with connection.transaction():
+                opened = Transaction(connection)
+                if tenant_id is not None:
+                    opened.act_for(tenant_id)
+                yield opened
+        finally:
+            self._pool.putconn(connection)
+
+    def connect(self, *, autocommit: bool = True) -> Connection:
+        """A connection of the caller's own, outside the pool: leases, concurrent index builds."""
+        return psycopg.connect(conninfo(self.url, self.role), autocommit=autocommit)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class AsyncDatabase:
+    """Access for the event loop. `open` before use; `close` waits for nothing."""
+
+    def __init__(
+        self, url: str, role: Role, *, size: int = 10, statement_timeout: float | None = None
+    ) -> None:
+        self.url = url
+        self.role = role
+        self._pool = AsyncConnectionPool(
+            conninfo(url, role, statement_timeout=statement_timeout),
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=5,
+            max_lifetime=1200,
+        )
+
+    async def open(self) -> None:
+        """Start the pool. A database that is down now is connected to once it is up."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self, tenant_id: UUID | None = None) -> AsyncIterator[AsyncTransaction]:
+        """One transaction, on behalf of `tenant_id` when given.
+
+        Raises Unavailable when no connection can be had in 5 s.
+        """
+        try:
+            connection = await self._pool.getconn()
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise Unavailable("PostgreSQL cannot be reached.", retry_after=5) from error
+        try:
+            async with connection.transaction():
+                opened = AsyncTransaction(connection)
+                if tenant_id is not None:
+                    await opened.act_for(tenant_id)
+                yield opened
+        finally:
+            await asyncio.shield(self._pool.putconn(connection))

@@ -1,0 +1,13 @@
+"""Control plane: tenants, credentials, definitions, work, imports and what later surfaces need."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    sql = Path(__file__).with_suffix(".sql").read_text()
+    op.get_bind().connection.driver_connection.execute(sql)

@@ -1,0 +1,158 @@
+"""Tenants, and the API keys by which their clients are known."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from hubblewave_pipelines.core.identity import ApiKey, opaque_id
+from hubblewave_pipelines.storage.database import Statement, compiled, statement
+from hubblewave_pipelines.storage.tables import api_keys, tenants
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    id: UUID
+    slug: str
+    name: str
+    plan: str
+    schema: str
+    catalog_version: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking: found from a credential, with the tenant and catalog version of this instant."""
+
+    tenant_id: UUID
+    tenant_slug: str
+    actor_id: UUID
+    scopes: frozenset[str]
+    plan: str
+    schema: str
+    catalog_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """An API key as listed: never its secret."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: list[str]
+    plan: str | None
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
+
+
+_TENANT = (
+    tenants.c.id,
+    tenants.c.slug,
+    tenants.c.name,
+    tenants.c.plan,
+    tenants.c.schema_name,
+    tenants.c.catalog_version,
+    tenants.c.created_at,
+)
+_KEY = (
+    api_keys.c.id,
+    api_keys.c.name,
+    api_keys.c.key_prefix,
+    api_keys.c.scopes,
+    api_keys.c.plan,
+    api_keys.c.expires_at,
+    api_keys.c.last_used_at,
+    api_keys.c.revoked_at,
+    api_keys.c.created_at,
+)
+
+
+def _principal(row: tuple[Any, ...]) -> Principal:
+    tenant_id, slug, actor_id, scopes, plan, schema, version = row
+    return Principal(tenant_id, slug, actor_id, frozenset(scopes), plan, schema, version)
+
+
+def authenticate(key: ApiKey) -> Statement[Principal]:
+    """The principal behind a key, or no row. Sets the tenant of the rest of the transaction."""
+    return statement(
+        "select * from hubblewave.authenticate(%s, %s)", (key.id, key.digest), _principal
+    )
+
+
+def insert_tenant(slug: str, name: str, plan: str) -> Statement[Tenant]:
+    """Owner only. A taken slug returns no row."""
+    query = insert(tenants).values(slug=slug, name=name, plan=plan, schema_name=f"t_{opaque_id()}")
+    return compiled(
+        query.on_conflict_do_nothing().returning(*_TENANT), lambda row: Tenant(*row)
+    )
+
+
+def create_schema(tenant: Tenant) -> list[Statement[Any]]:
+    """Owner only: the schema that will hold the tenant's entity tables, open to the app role."""
+    schema = tenant.schema
+    return [
+        statement(f"create schema {schema}"),
+        statement(f"grant usage on schema {schema} to hubblewave_app"),
+        statement(
+            f"alter default privileges in schema {schema} "
+            "grant select, insert, update, delete on tables to hubblewave_app"
+        ),
+    ]
+
+
+def tenant_by_slug(slug: str) -> Statement[Tenant]:
+    return compiled(select(*_TENANT).where(tenants.c.slug == slug), lambda row: Tenant(*row))
+
+
+def tenant_by_id(tenant_id: UUID) -> Statement[Tenant]:
+    return compiled(select(*_TENANT).where(tenants.c.id == tenant_id), lambda row: Tenant(*row))
+
+
+def all_tenants() -> Statement[Tenant]:
+    return compiled(select(*_TENANT).order_by(tenants.c.slug), lambda row: Tenant(*row))
+
+
+def insert_key(
+    tenant_id: UUID,
+    key: ApiKey,
+    *,
+    name: str,
+    scopes: list[str],
+    plan: str | None,
+    expires_at: datetime | None,
+    created_by: UUID | None,
+) -> Statement[StoredKey]:
+    query = insert(api_keys).values(
+        id=key.id,
+        tenant_id=tenant_id,
+        name=name,
+        key_hash=key.digest,
+        key_prefix=f"hw_live_{key.id}",
+        scopes=scopes,
+        plan=plan,
+        expires_at=expires_at,
+        created_by=created_by,
+    )
+    return compiled(query.returning(*_KEY), lambda row: StoredKey(*row))
+
+
+def keys_of(tenant_id: UUID) -> Statement[StoredKey]:
+    query = select(*_KEY).where(api_keys.c.tenant_id == tenant_id).order_by(api_keys.c.created_at)
+    return compiled(query, lambda row: StoredKey(*row))
+
+
+def revoke_key(tenant_id: UUID, key_id: str) -> Statement[StoredKey]:
+    """Revoking twice keeps the first time; no row when the tenant has no such key."""
+    query = (
+        update(api_keys)
+        .where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id)
+        .values(revoked_at=func.coalesce(api_keys.c.revoked_at, func.now()))
+    )
+    return compiled(query.returning(*_KEY), lambda row: StoredKey(*row))
