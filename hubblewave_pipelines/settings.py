@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     def _dagster_driver(self) -> Self:
         url = self.dagster_database_url
         if url is not None and not url.get_secret_value().startswith("postgresql+psycopg2://"):
-            raise ValueError("HUBBLEWAVE_DAGSTER_DATABASE_URL must start with postgresql+psycopg2://")
+            raise ValueError(
+                "HUBBLEWAVE_DAGSTER_DATABASE_URL must start with postgresql+psycopg2://"
+            )
         return self
 
     def require_database_url(self) -> str:

@@ -28,7 +28,9 @@ class Fault:
     parameter: str | None = None
 
     def as_json(self) -> dict[str, str]:
-        where = {"pointer": self.pointer} if self.parameter is None else {"parameter": self.parameter}
+        where = (
+            {"pointer": self.pointer} if self.parameter is None else {"parameter": self.parameter}
+        )
         located = {key: value for key, value in where.items() if value is not None}
         return {**located, "code": self.code, "detail": self.detail}
 

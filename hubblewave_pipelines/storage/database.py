@@ -144,7 +144,12 @@ class Database:
         self.url = url
         self.role = role
         self._pool = ConnectionPool(
-            conninfo(url, role), min_size=0, max_size=size, open=False, timeout=10, max_lifetime=1200
+            conninfo(url, role),
+            min_size=0,
+            max_size=size,
+            open=False,
+            timeout=10,
+            max_lifetime=1200,
         )
 
     @contextmanager

@@ -42,7 +42,9 @@ def migrate(url: str) -> str:
     with engine.connect() as connection:
         version = connection.connection.driver_connection.info.server_version  # type: ignore[union-attr]
         if version < _OLDEST:
-            raise Misconfigured(f"PostgreSQL 15 or newer is needed; this server is {version // 10000}.")
+            raise Misconfigured(
+                f"PostgreSQL 15 or newer is needed; this server is {version // 10000}."
+            )
         connection.exec_driver_sql(f"select pg_advisory_lock({_LOCK})")
         connection.commit()
         config = _config()

@@ -89,9 +89,7 @@ def authenticate(key: ApiKey) -> Statement[Principal]:
 def insert_tenant(slug: str, name: str, plan: str) -> Statement[Tenant]:
     """Owner only. A taken slug returns no row."""
     query = insert(tenants).values(slug=slug, name=name, plan=plan, schema_name=f"t_{opaque_id()}")
-    return compiled(
-        query.on_conflict_do_nothing().returning(*_TENANT), lambda row: Tenant(*row)
-    )
+    return compiled(query.on_conflict_do_nothing().returning(*_TENANT), lambda row: Tenant(*row))
 
 
 def create_schema(tenant: Tenant) -> list[Statement[Any]]:

@@ -1,0 +1,103 @@
+"""What every test stands on: a real PostgreSQL per worker, a cloned database per test."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+
+from hubblewave_pipelines.storage import tenants
+from hubblewave_pipelines.storage.database import Database, Role
+from hubblewave_pipelines.storage.migrate import migrate
+from hubblewave_pipelines.storage.tenants import Tenant
+from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
+
+# Two cores shared by parallel workers say nothing about the code's speed; `make bench` does.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+for name in [name for name in os.environ if name.startswith(("HUBBLEWAVE_", "DAGSTER_"))]:  # noqa: TID251 - a developer's settings must not leak into tests
+    del os.environ[name]  # noqa: TID251 - the same
+
+_clones = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """An embedded server of this test worker; not durable, so that tests are quick."""
+    options = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
+    postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), options=options)
+    postgres.start()
+    yield postgres
+    postgres.stop()
+
+
+@pytest.fixture(scope="session")
+def template(server: EmbeddedPostgres) -> str:
+    """The name of a migrated database that tests clone."""
+    with psycopg.connect(server.url("postgres", user="postgres"), autocommit=True) as connection:
+        connection.execute("create database template_hubblewave owner hubblewave")
+    migrate(server.url("template_hubblewave"))
+    return "template_hubblewave"
+
+
+@pytest.fixture
+def database_url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """A migrated database of this test alone, as its owner `hubblewave`."""
+    name = f"test_{next(_clones)}"
+    with psycopg.connect(server.url("postgres", user="postgres"), autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template} owner hubblewave")
+        yield server.url(name)
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def owner_database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, Role.OWNER)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def app_database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, Role.APP)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def worker_database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, Role.WORKER)
+    yield database
+    database.close()
+
+
+def make_tenant(owner: Database, slug: str) -> Tenant:
+    """A tenant on the enterprise plan, with its schema."""
+    with owner.transaction() as tx:
+        tenant = tx.one(tenants.insert_tenant(slug, slug.title(), "enterprise"))
+        assert tenant is not None, f"tenant {slug} exists"
+        for step in tenants.create_schema(tenant):
+            tx.run(step)
+    return tenant
+
+
+@pytest.fixture
+def tenant(owner_database: Database) -> Tenant:
+    return make_tenant(owner_database, "default")
+
+
+@pytest.fixture
+def other_tenant(owner_database: Database) -> Tenant:
+    return make_tenant(owner_database, "other")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory of this test alone."""
+    path = tmp_path / "data"
+    path.mkdir(mode=0o700)
+    return path
