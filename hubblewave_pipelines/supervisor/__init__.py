@@ -1,0 +1,1 @@
+"""Everything on one machine: the embedded PostgreSQL, supervised child processes, `hubblewave up`."""

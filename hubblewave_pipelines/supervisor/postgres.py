@@ -1,0 +1,332 @@
+"""The embedded PostgreSQL: one server of our own per directory, on a private Unix socket."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+import psycopg
+
+from hubblewave_pipelines.core.errors import Conflict, Misconfigured, Unavailable
+from hubblewave_pipelines.supervisor.account import (
+    MAJOR,
+    Account,
+    can_reach,
+    choose_account,
+    describe,
+    program_directory,
+)
+from hubblewave_pipelines.supervisor.death import die_with_parent
+
+PORT = 5432  # only names the socket file; nothing listens on TCP
+DATABASES = ("hubblewave", "dagster")
+OWNER = "hubblewave"
+_OPTIONS: Mapping[str, str] = {
+    "listen_addresses": "",
+    "shared_buffers": "256MB",
+    "max_connections": "200",  # Dagster opens a connection per query
+    "wal_level": "minimal",  # nobody replicates this server, and bulk loads write less
+    "max_wal_senders": "0",
+    "max_wal_size": "2GB",
+    "wal_compression": "on",
+    "checkpoint_timeout": "10min",
+    "maintenance_work_mem": "128MB",
+    "jit": "off",  # costs more than it saves on queries this short
+    "autovacuum_naptime": "30s",
+    "log_checkpoints": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server below `directory`; at most one at a time, held by a lock file.
+
+    `start` blocks until it answers and may be called again after the server died. Call it from the
+    main thread: the server is told to shut down when the thread that started it ends. `options` are
+    server settings that override ours; `output` receives the server's log (default: a file `log`).
+    """
+
+    name = "postgres"
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        options: Mapping[str, str] | None = None,
+        output: int | None = None,
+    ) -> None:
+        self.directory = directory.absolute()
+        self.data = self.directory / "data"
+        self.options = {**_OPTIONS, **(options or {})}
+        self._output = output
+        self._lock: IO[str] | None = None
+        self._runtime: Path | None = None
+        self._data_fd: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def url(
+        self, database: str = "hubblewave", *, user: str = OWNER, driver: str = "postgresql"
+    ) -> str:
+        """A URL that works while this server runs. `driver` is the scheme, as SQLAlchemy names it."""
+        if self._runtime is None:
+            raise Unavailable("The embedded PostgreSQL has not been started.")
+        return (
+            f"{driver}://{user}@/{database}?host={quote(str(self._runtime), safe='')}&port={PORT}"
+        )
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Bring the server up, making its data directory, role and databases when missing.
+
+        Raises Conflict when another process holds the directory, Misconfigured when it cannot be
+        used by this user or version, Unavailable when the server does not come up.
+        """
+        if self.alive():
+            return
+        self._hold()
+        account = choose_account(self.data)
+        programs = program_directory(account)
+        self._end_orphan()
+        self._check_version()
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise(account, programs)
+        if self._runtime is None:
+            self._runtime = Path(tempfile.mkdtemp(prefix="hubblewave-", dir=_short_directory()))
+            if not account.is_ours:
+                os.chown(self._runtime, account.uid, account.gid)
+        self._launch(account, programs)
+        self._make_databases()
+
+    def stop(self, *, timeout: float = 60) -> None:
+        """Shut down fast (clients are disconnected, everything committed is on disk) and let go."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._process.send_signal(signal.SIGQUIT)  # recovers from its log on the next start
+                self._process.wait(10)
+        self._process = None
+        if self._data_fd is not None:
+            os.close(self._data_fd)
+            self._data_fd = None
+        if self._runtime is not None:
+            shutil.rmtree(self._runtime, ignore_errors=True)
+            self._runtime = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _hold(self) -> None:
+        if self._lock is not None:
+            return
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = (self.directory / "lock").open("a+")
+        except OSError as error:
+            raise Misconfigured(
+                f"{self.directory} cannot be used for the database: {error.strerror}."
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            lock.close()
+            raise Conflict(
+                f"The database in {self.directory} is in use by process {holder}."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def _check_version(self) -> None:
+        marker = self.data / "PG_VERSION"
+        if marker.exists() and (found := marker.read_text().strip()) != str(MAJOR):
+            raise Misconfigured(
+                f"{self.data} was made by PostgreSQL {found} and this version ships {MAJOR}: dump it "
+                "with the version that made it and load it again (docs/operations.md, Upgrade)."
+            )
+
+    def _end_orphan(self) -> None:
+        """Stop a server that outlived its supervisor. We hold the lock, so nobody else wants it."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+            pid = int(lines[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return
+        sockets = Path(lines[4]) if len(lines) > 4 else None
+        for how, patience in ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0)):
+            if not _serves(pid, self.data):
+                break
+            os.kill(pid, how)
+            _wait_until(lambda: not _serves(pid, self.data), patience)
+        if sockets and sockets.name.startswith("hubblewave-") and sockets != self._runtime:
+            shutil.rmtree(sockets, ignore_errors=True)
+
+    def _initialise(self, account: Account, programs: Path) -> None:
+        """initdb beside the final place, then rename: an interrupted one leaves no half cluster."""
+        fresh = self.directory / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        if not account.is_ours:
+            os.chown(fresh, account.uid, account.gid)
+        handle, path = _open_for(account, fresh)
+        command = [
+            str(programs / "initdb"),
+            f"--pgdata={path}",
+            "--username=postgres",
+            "--auth=trust",  # only the private socket directory leads to the server
+            "--encoding=UTF8",
+            "--locale-provider=builtin",  # the same order of text on every machine
+            "--builtin-locale=C.UTF-8",
+            "--locale=C",
+            "--no-instructions",
+        ]
+        if self.options.get("fsync") == "off":
+            command.append("--no-sync")
+        try:
+            done = subprocess.run(
+                command,
+                cwd="/",
+                pass_fds=[handle],
+                capture_output=True,
+                text=True,
+                check=False,
+                **_identity(account),
+            )
+        finally:
+            os.close(handle)
+        if done.returncode != 0:
+            raise Unavailable(
+                f"initdb failed in {fresh} as {describe(account)}: {done.stderr.strip()[-800:]}"
+            )
+        fresh.rename(self.data)
+
+    def _launch(self, account: Account, programs: Path) -> None:
+        if self._data_fd is not None:
+            os.close(self._data_fd)
+        self._data_fd, path = _open_for(account, self.data)
+        command = [
+            str(programs / "postgres"),
+            "-D",
+            path,
+            "-k",
+            str(self._runtime),
+            "-p",
+            str(PORT),
+        ]
+        for name, value in self.options.items():
+            command += ["-c", f"{name}={value}"]
+        # Backends of a killed postmaster need a moment to notice; until then a new one gives up.
+        deadline = time.monotonic() + 15
+        while True:
+            self._spawn(command, account)
+            code = self._wait_ready()
+            if code is None:
+                return
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"PostgreSQL in {self.data} ended with code {code} while starting; its log is "
+                    f"{'in the output' if self._output is not None else self.directory / 'log'}."
+                )
+            time.sleep(0.5)
+
+    def _spawn(self, command: list[str], account: Account) -> None:
+        output = self._output
+        if output is None:
+            output = os.open(self.directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[] if self._data_fd is None else [self._data_fd],
+                start_new_session=True,  # Ctrl-C on the terminal is for the supervisor alone
+                preexec_fn=die_with_parent(signal.SIGINT),
+                **_identity(account),
+            )
+        finally:
+            if self._output is None:
+                os.close(output)
+
+    def _wait_ready(self) -> int | None:
+        """None once the server answers; its exit code when it ended instead."""
+        process = self._process
+        if process is None:
+            raise Unavailable("The embedded PostgreSQL has not been started.")
+        deadline = time.monotonic() + 300  # crash recovery after a long outage takes its time
+        while time.monotonic() < deadline:
+            if (code := process.poll()) is not None:
+                return code
+            try:
+                psycopg.connect(self.url("postgres", user="postgres"), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                time.sleep(0.05)
+            else:
+                return None
+        raise Unavailable(f"PostgreSQL in {self.data} did not answer within 300 s.")
+
+    def _make_databases(self) -> None:
+        with psycopg.connect(self.url("postgres", user="postgres"), autocommit=True) as connection:
+            roles = connection.execute("select from pg_roles where rolname = %s", (OWNER,))
+            if roles.fetchone() is None:
+                connection.execute("create role hubblewave login createrole createdb")
+            present = {row[0] for row in connection.execute("select datname from pg_database")}
+            for name in DATABASES:
+                if name not in present:
+                    connection.execute(f"create database {name} owner hubblewave".encode())
+
+
+def _identity(account: Account) -> dict[str, Any]:
+    return dict(account.popen_arguments())
+
+
+def _open_for(account: Account, path: Path) -> tuple[int, str]:
+    """A descriptor to hand down, and the name under which `account` reaches `path`.
+
+    Where a directory above is closed to it (a data directory below root's home), the descriptor's
+    own name leads there without walking, so nobody's permissions need changing.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    return handle, str(path) if can_reach(account, path) else f"/proc/self/fd/{handle}"
+
+
+def _short_directory() -> str | None:
+    """Socket paths end at about 100 bytes, so a deep temporary directory will not do."""
+    return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None  # noqa: S108
+
+
+def _serves(pid: int, data: Path) -> bool:
+    """Whether `pid` is a server working in `data` (a postmaster's working directory is its data)."""
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(data) and not _is_zombie(pid)
+    except OSError:
+        return False
+
+
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def _wait_until(condition: Any, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
