@@ -25,7 +25,7 @@ from hubblewave_pipelines.core.errors import Unavailable
 T = TypeVar("T")
 Params = Mapping[str, object] | Sequence[object]
 
-_DIALECT = PGDialect_psycopg()
+_DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 _SET_TENANT = "select set_config('hubblewave.tenant', %s, true)"
 
 

@@ -10,4 +10,7 @@ down_revision = None
 
 def upgrade() -> None:
     sql = Path(__file__).with_suffix(".sql").read_text()
-    op.get_bind().connection.driver_connection.execute(sql)
+    driver = op.get_bind().connection.driver_connection
+    if driver is None:
+        raise RuntimeError("Alembic handed over a closed connection.")
+    driver.execute(sql)
