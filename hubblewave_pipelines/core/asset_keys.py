@@ -1,0 +1,19 @@
+"""Names of the Dagster assets that stand for an entity: pure, shared by the API and the pipelines.
+
+Built from slugs, which never change: an asset cannot be renamed without losing its history.
+"""
+
+
+def import_key(tenant_slug: str, entity_slug: str) -> list[str]:
+    """The executable asset: one materialisation per import."""
+    return ["import", tenant_slug, entity_slug]
+
+
+def entity_key(tenant_slug: str, entity_slug: str) -> list[str]:
+    """The entity's table, downstream of everything that writes it."""
+    return ["entity", tenant_slug, entity_slug]
+
+
+def rejected_key(tenant_slug: str, entity_slug: str) -> list[str]:
+    """The rows that imports into the entity set aside."""
+    return ["rejected", tenant_slug, entity_slug]

@@ -1,0 +1,97 @@
+"""What Dagster's graph is built from: the stored states by version, and the entities they show."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from hubblewave_pipelines.core.entity import Json
+from hubblewave_pipelines.storage.database import Statement, statement
+
+_KEPT_VERSIONS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class StateVersion:
+    key: str
+    version: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRow:
+    """One entity of one tenant, as stored. `definition` is read with core.definition.from_stored."""
+
+    tenant_slug: str
+    tenant_name: str
+    schema: str
+    entity_slug: str
+    definition: Json
+
+
+def latest_versions() -> Statement[StateVersion]:
+    return statement(
+        "select key, version, updated_at from hubblewave.defs_states order by key",
+        (),
+        lambda row: StateVersion(*row),
+    )
+
+
+def read_state(key: str, version: str) -> Statement[bytes]:
+    return statement(
+        "select state from hubblewave.defs_state_versions where key = %s and version = %s",
+        (key, version),
+        lambda row: bytes(row[0]),
+    )
+
+
+def write_state(key: str, version: str, state: bytes) -> Statement[Any]:
+    """Versions never change: writing one again keeps the first."""
+    return statement(
+        "insert into hubblewave.defs_state_versions (key, version, state) values (%s, %s, %s)"
+        " on conflict do nothing",
+        (key, version, state),
+    )
+
+
+def set_latest(key: str, version: str) -> Statement[Any]:
+    """One row per key, so that refreshes of different keys cannot undo each other."""
+    return statement(
+        "insert into hubblewave.defs_states (key, version) values (%s, %s)"
+        " on conflict (key) do update set version = excluded.version, updated_at = now()",
+        (key, version),
+    )
+
+
+def forget_latest(key: str) -> Statement[Any]:
+    return statement("delete from hubblewave.defs_states where key = %s", (key,))
+
+
+def drop_old_versions(key: str) -> Statement[Any]:
+    """Keep the newest versions: a run that is queued still pins the one it was queued with."""
+    return statement(
+        "delete from hubblewave.defs_state_versions where key = %(key)s and version not in"
+        " (select version from hubblewave.defs_state_versions where key = %(key)s"
+        " order by created_at desc limit %(kept)s)"
+        " and created_at < now() - interval '7 days'",
+        {"key": key, "kept": _KEPT_VERSIONS},
+    )
+
+
+def catalog_versions() -> Statement[tuple[UUID, int]]:
+    """Changes whenever any tenant's definitions do."""
+    return statement(
+        "select id, catalog_version from hubblewave.tenants order by id",
+        (),
+        lambda row: (row[0], int(row[1])),
+    )
+
+
+def graph_rows() -> Statement[GraphRow]:
+    """Worker only: every entity of every tenant."""
+    return statement(
+        "select t.slug, t.name, t.schema_name, e.slug, e.definition from hubblewave.entities e"
+        " join hubblewave.tenants t on t.id = e.tenant_id order by t.slug, e.slug",
+        (),
+        lambda row: GraphRow(*row),
+    )
