@@ -1,0 +1,43 @@
+"""`hubblewave reference`: the pages under docs/reference, made from the code they describe."""
+
+from pathlib import Path
+
+from hubblewave_pipelines.core.errors import PlatformError
+
+
+def _errors(error: type[PlatformError]) -> list[type[PlatformError]]:
+    return [error, *(below for child in error.__subclasses__() for below in _errors(child))]
+
+
+def errors_page() -> str:
+    """Every error the API can answer, as Markdown."""
+    lines = [
+        "# Errors",
+        "",
+        "Every refusal is `application/problem+json` (RFC 9457) with `type`, `title`, `status`, `detail`, `code`,",
+        "`requestId` and, where single inputs are to blame, `errors[{pointer|parameter, code, detail}]`.",
+        "`retry` says that the same request may work later.",
+        "",
+        "| code | status | retry | when |",
+        "|---|---|---|---|",
+    ]
+    known = sorted(_errors(PlatformError), key=lambda error: (error.status, error.code))
+    for error in known:
+        when = " ".join((error.__doc__ or "").split())
+        lines.append(f"| `{error.code}` | {error.status} | {error.recovery.value} | {when} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"errors.md": errors_page}
+
+
+def write(folder: Path) -> list[Path]:
+    """Write every page into `folder`; returns those that changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = []
+    for name, page in PAGES.items():
+        path = folder / name
+        if not path.exists() or path.read_text() != page():
+            path.write_text(page())
+            changed.append(path)
+    return changed
