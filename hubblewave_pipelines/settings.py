@@ -1,5 +1,7 @@
 """Every setting: its environment name, default and meaning. The only reader of the environment."""
 
+import json
+import os
 from pathlib import Path
 from typing import Self
 
@@ -102,3 +104,24 @@ class Settings(BaseSettings):
     @property
     def dagster_base_url(self) -> str:
         return self.dagster_url or f"http://{self.dagster_host}:{self.dagster_port}"
+
+    def child_environment(self) -> dict[str, str]:
+        """Our environment with every setting fixed to its present value, for a child process."""
+        prefix = str(self.model_config["env_prefix"])
+        inherited = os.environ.items()  # noqa: TID251 - this module is the one that reads it
+        ours = {name: text for name, text in inherited if not name.startswith(prefix)}
+        fixed = {name: _as_text(getattr(self, name)) for name in type(self).model_fields}
+        return ours | {f"{prefix}{k.upper()}": v for k, v in fixed.items() if v is not None}
+
+
+def _as_text(value: object) -> str | None:
+    """A setting as the environment carries it; None when it is unset."""
+    match value:
+        case None:
+            return None
+        case SecretStr():
+            return value.get_secret_value()
+        case list() | bool():
+            return json.dumps(value)
+        case _:
+            return str(value)

@@ -76,6 +76,11 @@ class EmbeddedPostgres:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """How the server ended; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
     def url(
         self, database: str = "hubblewave", *, user: str = OWNER, driver: str = "postgresql"
     ) -> str:
