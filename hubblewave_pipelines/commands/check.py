@@ -1,0 +1,160 @@
+"""`hubblewave check`: what is wrong with an installation, and what to do about each thing."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg
+import redis
+
+from hubblewave_pipelines.core.errors import PlatformError
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage.database import Role, conninfo
+from hubblewave_pipelines.storage.migrate import current, head
+from hubblewave_pipelines.supervisor import first_start
+from hubblewave_pipelines.supervisor.account import choose_account, program_directory
+from hubblewave_pipelines.supervisor.ports import claim_port
+from hubblewave_pipelines.supervisor.state import State, running
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`state` is ok, wrong or skipped; `detail` says what was found or what to do."""
+
+    what: str
+    state: str
+    detail: str
+
+
+def findings(settings: Settings) -> list[Finding]:
+    """Every check, in the order in which things depend on each other."""
+    state = running(settings.data_dir)
+    found = [_try("data directory", lambda: _writable(settings.data_dir))]
+    found.append(_try("spool directory", lambda: _writable(settings.spool)))
+    if state is None:
+        found.append(_try("ports", lambda: _ports(settings)))
+    else:
+        found.append(Finding("ports", "ok", f"in use by our own process {state.pid}"))
+    found += _databases(settings, state)
+    if settings.redis_url is None:
+        found.append(Finding("redis", "skipped", "not set: rate limits count per process"))
+    else:
+        url = settings.redis_url.get_secret_value()
+        found.append(_try("redis", lambda: _redis(url)))
+    return found
+
+
+def _databases(settings: Settings, state: State | None) -> list[Finding]:
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        dagster_url = first_start.dagster_url_beside(url)
+    elif state is not None:
+        url, dagster_url = state.database_url, state.dagster_database_url
+    else:
+        programs = _try("embedded PostgreSQL", lambda: _programs(settings.data_dir))
+        why = "`hubblewave up` is not running on this data directory"
+        later = ("database", "database roles", "database schema", "dagster storage")
+        return [programs, *(Finding(what, "skipped", why) for what in later)]
+    if settings.dagster_database_url is not None:
+        dagster_url = settings.dagster_database_url.get_secret_value()
+    return [
+        _try("database", lambda: _server(url)),
+        _try("database roles", lambda: _roles(url)),
+        _try("database schema", lambda: _schema(url)),
+        _try("dagster storage", lambda: _dagster(dagster_url)),
+    ]
+
+
+class Wrong(Exception):
+    """A check failed; the text says what to do."""
+
+
+def _try(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, "ok", check())
+    except Wrong as wrong:
+        return Finding(what, "wrong", str(wrong))
+    except PlatformError as error:
+        return Finding(what, "wrong", error.detail)
+    except psycopg.Error as error:
+        return Finding(what, "wrong", str(error).strip())
+
+
+def _writable(path: Path) -> str:
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise Wrong(f"{place} is not a directory.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise Wrong(
+            f"{place} may not be written by user id {os.geteuid()}: chown it or choose another."
+        )
+    return str(path.absolute()) if place == path.absolute() else f"{path.absolute()} can be made"
+
+
+def _ports(settings: Settings) -> str:
+    api, dagster = settings.api_port, settings.dagster_port
+    claim_port(settings.api_host, api, setting="HUBBLEWAVE_API_PORT", option="--api-port")
+    claim_port(
+        settings.dagster_host, dagster, setting="HUBBLEWAVE_DAGSTER_PORT", option="--dagster-port"
+    )
+    return f"{api or 'any'} and {dagster or 'any'} are free"
+
+
+def _programs(data_dir: Path) -> str:
+    return str(program_directory(choose_account(data_dir / "postgres" / "data")))
+
+
+def _server(url: str) -> str:
+    with psycopg.connect(conninfo(url, Role.OWNER)) as connection:
+        number = connection.info.server_version
+    if number < 150000:
+        raise Wrong(f"PostgreSQL {number // 10000} is too old: 15 or newer is needed.")
+    return f"PostgreSQL {number // 10000}.{number % 10000}"
+
+
+def _roles(url: str) -> str:
+    for role in (Role.APP, Role.WORKER):
+        try:
+            psycopg.connect(conninfo(url, role)).close()
+        except psycopg.OperationalError as error:
+            raise Wrong(
+                f"cannot act as {role.value} ({str(error).strip()}): run `hubblewave migrate`"
+            ) from error
+    with psycopg.connect(conninfo(url, Role.APP)) as connection:
+        row = connection.execute(
+            "select rolsuper or rolbypassrls from pg_roles where rolname = current_user"
+        ).fetchone()
+    if row is not None and row[0]:
+        raise Wrong("hubblewave_app may bypass row security: alter role hubblewave_app nobypassrls")
+    return f"{Role.APP.value}, {Role.WORKER.value}"
+
+
+def _schema(url: str) -> str:
+    found, wanted = current(url), head()
+    if found != wanted:
+        raise Wrong(f"at revision {found}, this version needs {wanted}: run `hubblewave migrate`")
+    return f"revision {found}"
+
+
+def _dagster(url: str) -> str:
+    if not first_start.storage_is_current(url):
+        raise Wrong(
+            "its tables are missing or of another version: `hubblewave up` brings them up to date, "
+            "without it `dagster instance migrate`"
+        )
+    return f"dagster {version('dagster')}"
+
+
+def _redis(url: str) -> str:
+    client = redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        raise Wrong(f"HUBBLEWAVE_REDIS_URL does not answer: {error}") from error
+    finally:
+        client.close()
+    return "answers"

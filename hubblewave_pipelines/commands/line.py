@@ -1,0 +1,139 @@
+"""The command line as a whole: `hubblewave COMMAND`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hubblewave_pipelines import __version__
+from hubblewave_pipelines.commands import check, keys, tenants
+from hubblewave_pipelines.commands.answer import (
+    AsJson,
+    DataDir,
+    print_json,
+    print_rows,
+    refusals,
+    settings_with,
+)
+from hubblewave_pipelines.storage.migrate import migrate as migrate_database
+from hubblewave_pipelines.supervisor.state import Ready, database_url
+from hubblewave_pipelines.supervisor.up import run as run_platform
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Governed copies of business records, kept in step by Dagster pipelines.",
+)
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(keys.app, name="keys")
+
+ApiPort = Annotated[
+    int | None, typer.Option(help="0 picks a free one [HUBBLEWAVE_API_PORT, default 8080].")
+]
+DagsterPort = Annotated[
+    int | None, typer.Option(help="0 picks a free one [HUBBLEWAVE_DAGSTER_PORT, default 3000].")
+]
+
+
+@app.command()
+def up(
+    data_dir: DataDir = None,
+    api_port: ApiPort = None,
+    dagster_port: DagsterPort = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Written as JSON once everything answers.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Run the platform on this machine until Ctrl-C."""
+    with refusals(json):
+        settings = settings_with(data_dir=data_dir, api_port=api_port, dagster_port=dagster_port)
+        run_platform(settings, ready_file=ready_file, announce=print_json if json else _announce)
+
+
+@app.command()
+def migrate(data_dir: DataDir = None, json: AsJson = False) -> None:
+    """Bring the database to this version's schema (`up` does it by itself)."""
+    with refusals(json):
+        revision = migrate_database(database_url(settings_with(data_dir=data_dir)))
+        if json:
+            print_json({"revision": revision})
+        else:
+            Console().print(f"The database is at revision {revision}.")
+
+
+@app.command("check")
+def check_all(data_dir: DataDir = None, json: AsJson = False) -> None:
+    """Check settings, database, roles, Dagster's storage and directories; exit code 1 if wrong."""
+    with refusals(json):
+        found = check.findings(settings_with(data_dir=data_dir))
+        print_rows(found, ("what", "state", "detail"), as_json=json)
+        if any(finding.state == "wrong" for finding in found):
+            raise typer.Exit(1)
+
+
+@app.command()
+def version(json: AsJson = False) -> None:
+    """Say which version this is."""
+    if json:
+        print_json({"version": __version__})
+    else:
+        Console().print(__version__, highlight=False)
+
+
+@app.command()
+def demo(
+    data_dir: DataDir = None,
+    api_port: ApiPort = None,
+    dagster_port: DagsterPort = None,
+    stay: Annotated[
+        bool, typer.Option(help="Run on until Ctrl-C once the counts are verified.")
+    ] = True,
+    json: AsJson = False,
+) -> None:
+    """The main job on real data: define entities, import 336,776 flights, verify the counts."""
+    from hubblewave_pipelines.commands import demo as demonstration  # imports much, used seldom
+
+    with refusals(json):
+        settings = settings_with(data_dir=data_dir, api_port=api_port, dagster_port=dagster_port)
+        agreed = demonstration.run(
+            settings.data_dir,
+            api_port=settings.api_port,
+            dagster_port=settings.dagster_port,
+            stay=stay,
+        )
+        if json:
+            print_json({"agreed": agreed})
+        if not agreed:
+            raise typer.Exit(1)
+
+
+@app.command(hidden=True)
+def reference(
+    folder: Annotated[Path, typer.Argument(help="Where the pages go.")] = Path("docs/reference"),
+    json: AsJson = False,
+) -> None:
+    """Write the reference pages that are made from code (for developers of the platform)."""
+    from hubblewave_pipelines.commands import reference as pages
+
+    changed = pages.write(folder)
+    if json:
+        print_json({"changed": changed})
+    else:
+        Console().print(f"{len(changed)} pages changed in {folder}.", highlight=False)
+
+
+def _announce(ready: Ready) -> None:
+    lines = [
+        "",
+        "[bold]The platform is ready.[/bold]",
+        f"  API       {ready.api_url}/api/v1",
+        f"  Dagster   {ready.dagster_url}",
+        f"  database  {ready.database_url}",
+    ]
+    if ready.api_key is not None:
+        lines += [f"  API key   {ready.api_key}", "            (shown this once; keep it)"]
+    lines += ["Ctrl-C stops it.", ""]
+    Console().print("\n".join(lines), highlight=False, soft_wrap=True)
