@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.storage.database import Statement, statement
@@ -78,12 +77,12 @@ def drop_old_versions(key: str) -> Statement[Any]:
     )
 
 
-def catalog_versions() -> Statement[tuple[UUID, int]]:
-    """Changes whenever any tenant's definitions do."""
+def catalogs_mark() -> Statement[tuple[int, int]]:
+    """Differs from what it was whenever any tenant's definitions do: versions only grow."""
     return statement(
-        "select id, catalog_version from hubblewave.tenants order by id",
+        "select count(*), coalesce(sum(catalog_version), 0) from hubblewave.tenants",
         (),
-        lambda row: (row[0], int(row[1])),
+        lambda row: (int(row[0]), int(row[1])),
     )
 
 

@@ -1,0 +1,1 @@
+"""What Dagster's component tree finds: one component, `graph`."""

@@ -1,0 +1,216 @@
+"""Entity definitions as assets: the state-backed component that turns rows into the graph."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
+from dagster._core.storage.defs_state.base import DefsStateStorage
+from dagster.components.utils.defs_state import DefsStateConfig
+from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
+
+from hubblewave_pipelines.core.asset_keys import entity_key, import_key, rejected_key
+from hubblewave_pipelines.core.definition import from_stored
+from hubblewave_pipelines.core.entity import Entity
+from hubblewave_pipelines.definitions.imports import ASSET_JOB, import_adhoc, tenant_imports
+from hubblewave_pipelines.definitions.maintenance import event_retention, retention_schedule
+from hubblewave_pipelines.definitions.reporting import CHECK
+from hubblewave_pipelines.definitions.resources import Platform
+from hubblewave_pipelines.definitions.sensors import dispatcher, reconcile
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage.database import Database, Role
+from hubblewave_pipelines.storage.defs_states import GraphRow, graph_rows
+
+STATE_KEY = "hubblewave-entities"
+VERSION_METADATA = "hubblewave/state_version"
+State = dict[str, Any]
+
+import_assets = dg.define_asset_job(
+    ASSET_JOB,
+    selection=dg.AssetSelection.all(),
+    executor_def=dg.in_process_executor,
+    description="Imports into entities: a run selects the asset of the one it imports into.",
+)
+
+
+def state_of(rows: list[GraphRow]) -> bytes:
+    """The state of the graph: the same rows make the same bytes."""
+    tenants: dict[str, State] = {}
+    for row in rows:
+        tenant = tenants.setdefault(
+            row.tenant_slug, {"slug": row.tenant_slug, "name": row.tenant_name, "entities": []}
+        )
+        tenant["entities"].append(_shown(from_stored(row.definition, row.schema)))
+    return json.dumps({"tenants": list(tenants.values())}, sort_keys=True).encode()
+
+
+def read_state_of_graph(database: Database) -> bytes:
+    """Raises Unavailable when PostgreSQL cannot be reached."""
+    with database.transaction() as tx:
+        return state_of(tx.all(graph_rows()))
+
+
+def _shown(entity: Entity) -> State:
+    return {
+        "slug": entity.slug,
+        "name": entity.name,
+        "plural": entity.plural,
+        "description": entity.description,
+        "fields": [
+            {
+                "name": field.name,
+                "kind": str(field.kind),
+                "required": field.required,
+                "unique": field.unique,
+                "description": field.description,
+            }
+            for field in entity.fields
+        ],
+        "relations": [
+            {"name": r.name, "kind": str(r.kind), "target": r.target, "field": r.field}
+            for r in entity.relations
+        ],
+    }
+
+
+class EntityGraph(dg.StateBackedComponent):
+    """All of the code location: the assets of every entity, and the jobs and sensors around them.
+
+    One component for all rows, for Dagster wants their number bounded; and everything in it, for
+    a reload with new state rebuilds exactly what the component tree holds.
+    """
+
+    @property
+    def defs_state_config(self) -> DefsStateConfig:
+        return DefsStateConfig(
+            key=STATE_KEY,
+            management_type=DefsStateManagementType.VERSIONED_STATE_STORAGE,
+            refresh_if_dev=False,
+        )
+
+    def write_state_to_path(self, state_path: Path) -> None:
+        """Used by "refresh" in the Dagster UI; the platform itself refreshes with `graph`."""
+        database = Database(Settings().require_database_url(), Role.WORKER, size=1)
+        try:
+            state_path.write_bytes(read_state_of_graph(database))
+        finally:
+            database.close()
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        if DefsStateStorage.get() is None:  # loaded by a tool that has no instance
+            return self.build_defs_from_state(context, None)
+        return super().build_defs(context)
+
+    def build_defs_from_state(
+        self, context: dg.ComponentLoadContext, state_path: Path | None
+    ) -> dg.Definitions:
+        state: State = json.loads(state_path.read_bytes()) if state_path else {"tenants": []}
+        pinned = DefinitionsLoadContext.get().get_defs_key_state_info(STATE_KEY)
+        return definitions_of(state, pinned.version if pinned else None)
+
+
+def definitions_of(state: State, version: str | None) -> dg.Definitions:
+    """Everything of the code location, for one state of the entities."""
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
+    for tenant in state["tenants"]:
+        entities = tenant["entities"]
+        assets.append(
+            tenant_imports(
+                tenant["slug"],
+                [_import_spec(tenant, entity) for entity in entities],
+                [_check_spec(tenant, entity) for entity in entities],
+            )
+        )
+        for entity in entities:
+            assets += [_entity_spec(tenant, entity), _rejected_spec(tenant, entity)]
+    launchable = [import_adhoc, import_assets] if assets else [import_adhoc]
+    return dg.Definitions(
+        assets=assets,
+        jobs=[*launchable, event_retention],
+        sensors=[dispatcher(launchable), reconcile],
+        schedules=[retention_schedule],
+        resources={"platform": Platform()},
+        executor=dg.in_process_executor,
+        metadata={VERSION_METADATA: version or "none"},
+    )
+
+
+def _group(tenant: State) -> str:
+    return str(tenant["slug"]).replace("-", "_")
+
+
+def _tags(tenant: State, entity: State) -> dict[str, str]:
+    return {"hubblewave/tenant": tenant["slug"], "hubblewave/entity": entity["slug"]}
+
+
+def _import_spec(tenant: State, entity: State) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key=import_key(tenant["slug"], entity["slug"]),
+        description=f"Files imported into {entity['plural']} of {tenant['name']}.",
+        group_name=_group(tenant),
+        kinds={"csv", "postgres"},
+        tags=_tags(tenant, entity),
+        metadata={"entity": entity["name"], "tenant": tenant["name"]},
+        skippable=True,  # a run superseded by another ends green and makes nothing
+    )
+
+
+def _check_spec(tenant: State, entity: State) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        CHECK,
+        asset=import_key(tenant["slug"], entity["slug"]),
+        description="The share of refused rows stays below HUBBLEWAVE_REJECT_WARN_SHARE.",
+    )
+
+
+def _entity_spec(tenant: State, entity: State) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key=entity_key(tenant["slug"], entity["slug"]),
+        deps=[dg.AssetKey(import_key(tenant["slug"], entity["slug"]))],
+        description=entity["description"] or f"{entity['plural']} of {tenant['name']}.",
+        group_name=_group(tenant),
+        kinds={"table", "postgres"},
+        tags=_tags(tenant, entity),
+        metadata={
+            "entity": entity["name"],
+            "tenant": tenant["name"],
+            "dagster/column_schema": dg.TableSchema(columns=_columns(entity)),
+            # Relations make no dependency: entities may refer to each other in a circle.
+            "relations": dg.MetadataValue.md(_relations(tenant, entity)),
+        },
+    )
+
+
+def _rejected_spec(tenant: State, entity: State) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key=rejected_key(tenant["slug"], entity["slug"]),
+        deps=[dg.AssetKey(import_key(tenant["slug"], entity["slug"]))],
+        description=f"Rows that imports into {entity['plural']} of {tenant['name']} set aside.",
+        group_name=_group(tenant),
+        kinds={"table", "postgres"},
+        tags=_tags(tenant, entity),
+    )
+
+
+def _columns(entity: State) -> list[dg.TableColumn]:
+    return [
+        dg.TableColumn(
+            name=field["name"],
+            type=field["kind"],
+            description=field["description"],
+            constraints=dg.TableColumnConstraints(
+                nullable=not field["required"], unique=field["unique"]
+            ),
+        )
+        for field in entity["fields"]
+    ]
+
+
+def _relations(tenant: State, entity: State) -> str:
+    if not entity["relations"]:
+        return "None."
+    return "\n".join(
+        f"- {relation['name']}: {relation['kind']} to {relation['target']}"
+        for relation in entity["relations"]
+    )

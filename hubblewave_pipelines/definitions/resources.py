@@ -1,0 +1,43 @@
+"""What a run needs of the platform: its database as the worker, and the work itself."""
+
+from collections.abc import Callable
+from functools import cached_property
+from uuid import UUID
+
+import dagster as dg
+
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage.database import Database, Role
+from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress, run_import
+
+
+class Platform(dg.ConfigurableResource[None]):
+    """Settings are read when a run first asks for them, so definitions load without any."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings()
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(self.settings.require_database_url(), Role.WORKER)
+
+    def run_import(
+        self,
+        tenant_id: UUID,
+        import_id: UUID,
+        *,
+        run_id: str,
+        still_held: Callable[[], None],
+        progress: Callable[[ImportProgress], None],
+    ) -> ImportOutcome:
+        """One import, from wherever its ledger says to its outcome."""
+        return run_import(
+            self.database,
+            self.settings,
+            tenant_id,
+            import_id,
+            run_id=run_id,
+            still_held=still_held,
+            progress=progress,
+        )
