@@ -127,15 +127,15 @@ def _read(
         kind=kind,
         required=reading.flag(body, "required", at),
         unique=unique,
-        default=body.get("default"),
+        default=_kept_number(kind, body.get("default")),
         description=reading.text(body, "description", at, longest=10_000),
         example=body.get("example"),
         format=reading.text(body, "format", at, longest=100),
         enum=_choices(reading, body, at) if kind is FieldKind.ENUM else (),
         computed=reading.flag(body, "computed", at),
         max_length=LONGEST_UNIQUE if unique and kind in _TEXTS and not max_length else max_length,
-        min=body.get("min"),
-        max=body.get("max"),
+        min=_kept_number(kind, body.get("min")),
+        max=_kept_number(kind, body.get("max")),
         pattern=_pattern(reading, body, at),
     )
     _check_combination(reading, field, at)
@@ -144,6 +144,17 @@ def _read(
     if len(reading.faults) == before:
         _check_fits(reading, field, at)
     return field
+
+
+def _kept_number(kind: FieldKind, value: Json) -> Json:
+    """The number as it comes back from the control table, whose jsonb writes 1e300 as an integer
+    and knows no negative zero. Constraint names are made from it, so it must not change there."""
+    if kind not in ORDERED_KINDS or isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if kind is FieldKind.NUMBER:
+        large = isinstance(value, int) and 2**53 < abs(value) < 2**1023
+        return float(value) + 0.0 if large or isinstance(value, float) else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _choices(reading: Reading, body: dict[str, Json], pointer: str) -> tuple[str, ...]:
@@ -254,20 +265,21 @@ def field_as_json(field: Field) -> dict[str, Json]:
 
 def field_from_json(body: dict[str, Json]) -> Field:
     """The field that `field_as_json` wrote. Trusts its input: it reads the control table."""
+    kind = FieldKind(body["type"])
     return Field(
         id=body["id"],
         name=body["name"],
-        kind=FieldKind(body["type"]),
+        kind=kind,
         required=body["required"],
         unique=body["unique"],
-        default=body.get("default"),
+        default=_kept_number(kind, body.get("default")),
         description=body.get("description"),
         example=body.get("example"),
         format=body.get("format"),
         enum=tuple(body.get("enum", ())),
         computed=body["computed"],
         max_length=body.get("maxLength"),
-        min=body.get("min"),
-        max=body.get("max"),
+        min=_kept_number(kind, body.get("min")),
+        max=_kept_number(kind, body.get("max")),
         pattern=body.get("pattern"),
     )

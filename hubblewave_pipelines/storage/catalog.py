@@ -50,9 +50,15 @@ def _catalog(tenant_id: UUID, rows: Sequence[CatalogRow]) -> Catalog:
     return catalog_from(tenant_id, version, schema, rows)
 
 
+def load_definitions(tx: Transaction, tenant_id: UUID) -> tuple[Catalog, str]:
+    """The present catalog of a tenant, and its schema. Raises NotFound: there is no tenant."""
+    rows = tx.all(load_catalog_rows(tenant_id))
+    return _catalog(tenant_id, rows), rows[0][1]
+
+
 def load_catalog(tx: Transaction, tenant_id: UUID) -> Catalog:
     """The present catalog of a tenant, for pipelines. Raises NotFound when there is no tenant."""
-    return _catalog(tenant_id, tx.all(load_catalog_rows(tenant_id)))
+    return load_definitions(tx, tenant_id)[0]
 
 
 class CatalogCache:

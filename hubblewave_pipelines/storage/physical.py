@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -22,6 +23,7 @@ from hubblewave_pipelines.core.entity import (
     RelationKind,
 )
 from hubblewave_pipelines.core.values import from_json, limit
+from hubblewave_pipelines.storage.database import Statement, statement
 
 COLUMN_TYPES: Mapping[FieldKind, str] = {
     FieldKind.TEXT: "text",
@@ -96,6 +98,11 @@ def literal(value: object) -> str:
     return sql.Literal(value).as_string(None).strip()
 
 
+def spelled(text: str) -> Statement[Any]:
+    """A statement of SQL text with literals and without parameters; `%` stands for itself."""
+    return statement(text.replace("%", "%%"))
+
+
 def default_of(field: Field) -> str | None:
     """The field's default as an SQL constant, so that adding the column rewrites nothing."""
     if field.default is None:
@@ -155,9 +162,10 @@ def foreign_keys(entity: Entity) -> dict[str, ForeignKey]:
 
 
 def links(entity: Entity) -> dict[str, Relation]:
-    """manyToMany relations by the id of their link table."""
+    """manyToMany relations by the id of their link table; of two that share one, the forward."""
     many = RelationKind.MANY_TO_MANY
-    return {r.link: r for r in entity.relations if r.kind is many and r.link is not None}
+    own = [r for r in entity.relations if r.kind is many]
+    return {r.link: r for r in sorted(own, key=lambda r: r.forward) if r.link is not None}
 
 
 def column_definition(field: Field) -> str:

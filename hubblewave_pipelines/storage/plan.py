@@ -1,0 +1,156 @@
+"""The difference between two definitions of an entity, as ordered steps that people can read."""
+
+from hubblewave_pipelines.core.entity import Catalog, Entity, RelationKind
+from hubblewave_pipelines.core.errors import Conflict, Fault
+from hubblewave_pipelines.core.relations import dependents
+from hubblewave_pipelines.core.values import TEXT_KINDS
+from hubblewave_pipelines.storage import physical
+from hubblewave_pipelines.storage.field_steps import field_steps, newly_required
+from hubblewave_pipelines.storage.physical import identifier, qualified
+from hubblewave_pipelines.storage.relation_steps import (
+    create_link,
+    links_elsewhere,
+    relation_steps,
+    target_of,
+)
+from hubblewave_pipelines.storage.steps import Lock, Phase, Step
+
+
+def plan_change(before: Entity | None, after: Entity | None, catalog: Catalog) -> list[Step]:
+    """The steps from one definition to the other, in order; [] when nothing differs.
+
+    Raises Conflict where the stored values would have to change their type.
+    """
+    if before is None and after is not None:
+        return [*_create(after, catalog), _publish(f"publish {after.name}")]
+    if before is not None and after is None:
+        return [*_drop(before), _publish(f"take {before.name} out of the API", breaking=True)]
+    if before is None or after is None or before == after:
+        return []
+    _refuse_new_types(before, after)
+    steps = [
+        *field_steps(before, after),
+        *relation_steps(before, after, catalog),
+        *_renames(before, after, catalog),
+        _publish(f"publish the new definition of {after.name}"),
+    ]
+    order = list(Phase)
+    return sorted(steps, key=lambda step: order.index(step.phase))
+
+
+def undo_steps(before: Entity | None, after: Entity | None, catalog: Catalog) -> list[str]:
+    """SQL that takes away what an unfinished change added before its definition was published.
+
+    Nothing could read or write through the new objects, so no value anybody gave is lost. Each
+    statement is harmless when its object was never made.
+    """
+    if before is None or after is None:
+        return []  # creation and removal are one transaction
+    table = qualified(before)
+    kept = {f.column for f in before.fields} | {r.column for r in before.references.values()}
+    added = {f.column for f in after.fields} | {r.column for r in after.references.values()}
+    constraints = [
+        *(physical.checks(after).keys() - physical.checks(before).keys()),
+        *(physical.foreign_keys(after).keys() - physical.foreign_keys(before).keys()),
+        *(f"n_{c}" for c in newly_required(before, after)),
+    ]
+    indexes = [
+        *(physical.unique_indexes(after).keys() - physical.unique_indexes(before).keys()),
+        *(physical.reference_indexes(after).keys() - physical.reference_indexes(before).keys()),
+    ]
+    new_links = physical.links(after).keys() - physical.links(before).keys()
+    new_links -= links_elsewhere(before, catalog)
+    return [
+        *(f"drop index if exists {identifier(after.schema)}.{i}" for i in sorted(indexes)),
+        *(f"alter table {table} drop constraint if exists {c}" for c in sorted(constraints)),
+        *(f"alter table {table} drop column if exists {c}" for c in sorted(added - kept)),
+        *(
+            f"drop table if exists {physical.link_table(after.schema, link)}"
+            for link in sorted(new_links)
+        ),
+    ]
+
+
+def _publish(description: str, *, breaking: bool = False) -> Step:
+    return Step(description, Phase.SETTLE, breaking=breaking)
+
+
+def _create(entity: Entity, catalog: Catalog) -> list[Step]:
+    targets = {
+        key.target: target_of(key.target, entity, catalog)
+        for key in physical.foreign_keys(entity).values()
+    }
+    steps = [
+        Step(
+            f"create the table of {entity.name} with {len(entity.fields)} fields",
+            Phase.SETTLE,
+            tuple(physical.create_table(entity, targets, str(catalog.tenant_id))),
+            Lock.SHARE_ROW_EXCLUSIVE if targets else Lock.NONE,
+        )
+    ]
+    for link, relation in physical.links(entity).items():
+        steps.append(create_link(entity, link, relation, catalog, Phase.SETTLE))
+    return steps
+
+
+def _drop(entity: Entity) -> list[Step]:
+    tables = [physical.link_table(entity.schema, link) for link in physical.links(entity)]
+    tables.append(qualified(entity))
+    return [
+        Step(
+            f"drop the table of {entity.name} with all its records",
+            Phase.SETTLE,
+            tuple(f"drop table if exists {table}" for table in tables),
+            Lock.ACCESS_EXCLUSIVE,
+            breaking=True,
+            destructive=True,
+        )
+    ]
+
+
+def _refuse_new_types(before: Entity, after: Entity) -> None:
+    old = {field.id: field for field in before.fields}
+    faults = [
+        Fault(
+            "unsupported",
+            f"{field.name} cannot change from {old[field.id].kind} to {field.kind}: "
+            "not supported yet; add a new field",
+            f"#/fields/{index}/type",
+        )
+        for index, field in enumerate(after.fields)
+        if field.id in old
+        and field.kind is not old[field.id].kind
+        and not {field.kind, old[field.id].kind} <= TEXT_KINDS
+    ]
+    if faults:
+        raise Conflict("The stored values cannot change their type.", faults=faults)
+
+
+def _renames(before: Entity, after: Entity, catalog: Catalog) -> list[Step]:
+    """What changes in the definition only."""
+    old_fields = {field.id: field.name for field in before.fields}
+    old_relations = {relation.id: relation for relation in before.relations}
+    pairs = [(old_fields.get(f.id, f.name), f.name) for f in after.fields]
+    for relation in after.relations:
+        was = old_relations.get(relation.id, relation)
+        pairs.append((was.name, relation.name))
+        if relation.kind is RelationKind.MANY_TO_ONE:
+            pairs.append((was.field, relation.field))
+    pairs += [(before.name, after.name), (before.plural, after.plural)]
+    left = {relation.id for relation in after.relations}
+    return [
+        *(
+            Step(f"rename {was} to {now}, in the definition only", Phase.SETTLE, breaking=True)
+            for was, now in pairs
+            if was != now
+        ),
+        *(
+            Step(f"remove the relationship {relation.name}", Phase.SETTLE, breaking=True)
+            for relation in before.relations
+            if relation.kind is RelationKind.ONE_TO_MANY and relation.id not in left
+        ),
+        *(
+            Step(f"let the relationships of {other.name} follow", Phase.SETTLE)
+            for other in dependents(before, after, catalog)
+        ),
+    ]
