@@ -6,6 +6,7 @@ tenants) or the owner's (schema changes, administration).
 """
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import AsyncConnection, Connection, pq
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -70,6 +71,24 @@ def compiled(
         for name, value in (sql.params or {}).items()
     }
     return Statement(str(sql), params, row)
+
+
+_RECONNECT = 5  # seconds a pool goes on by itself; the next caller makes it try again at once
+
+
+def _hung_up(connection: Connection | AsyncConnection) -> bool:
+    """Whether an idle connection was closed by the server, found without a round trip.
+
+    An idle connection has nothing to read until the server says goodbye.
+    """
+    try:
+        idle = select.poll()
+        idle.register(connection.fileno(), select.POLLIN)
+        if idle.poll(0):
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return True
+    return connection.pgconn.status != pq.ConnStatus.OK
 
 
 class Transaction:
@@ -162,6 +181,10 @@ class Database:
             self._pool.open()
         try:
             connection = self._pool.getconn()
+            while _hung_up(connection):  # the pool replaces what it is given back closed
+                connection.close()
+                self._pool.putconn(connection)
+                connection = self._pool.getconn()
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise Unavailable("PostgreSQL cannot be reached.", retry_after=5) from error
         try:
@@ -196,6 +219,7 @@ class AsyncDatabase:
             open=False,
             timeout=5,
             max_lifetime=1200,
+            reconnect_timeout=_RECONNECT,
         )
 
     async def open(self) -> None:
@@ -213,6 +237,10 @@ class AsyncDatabase:
         """
         try:
             connection = await self._pool.getconn()
+            while _hung_up(connection):  # the pool replaces what it is given back closed
+                await connection.close()
+                await self._pool.putconn(connection)
+                connection = await self._pool.getconn()
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise Unavailable("PostgreSQL cannot be reached.", retry_after=5) from error
         try:

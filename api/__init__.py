@@ -1,0 +1,1 @@
+"""The HTTP facade: rows in, JSON out. It never does data work and never knows Dagster's code."""

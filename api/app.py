@@ -1,0 +1,89 @@
+"""The application: routers, middleware and what the process holds open while it serves."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import structlog
+from fastapi import FastAPI
+
+from api import health, keys, problems, records
+from api.context import Platform
+from api.dagster import DagsterClient
+from api.gateway import PREFIX, Gateway
+from hubblewave_pipelines import __version__
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage.catalog import CatalogCache
+from hubblewave_pipelines.storage.database import AsyncDatabase, Database, Role
+
+
+def _encoded(event: object, **_: object) -> bytes:
+    return msgspec.json.encode(event, enc_hook=repr)
+
+
+def configure_log(level: str) -> None:
+    """One JSON object per line on standard output."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(serializer=_encoded),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.BytesLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application. Starts without a database and answers 503 until it has one.
+
+    Raises Misconfigured when HUBBLEWAVE_DATABASE_URL is not set.
+    """
+    chosen = settings or Settings()
+    url = chosen.require_database_url()
+    configure_log(chosen.log_level)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        held = Platform(
+            settings=chosen,
+            database=AsyncDatabase(
+                url,
+                Role.APP,
+                size=chosen.pool_size,
+                statement_timeout=chosen.statement_timeout_seconds,
+            ),
+            owner=Database(url, Role.OWNER),
+            catalogs=CatalogCache(),
+            dagster=DagsterClient(chosen),
+        )
+        await held.database.open()
+        await held.dagster.open()
+        app.state.platform = held
+        try:
+            yield
+        finally:
+            await held.dagster.close()
+            held.owner.close()
+            await held.database.close()
+
+    app = FastAPI(
+        title="HubbleWave",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url=None,  # each tenant has its own document
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    problems.install(app)
+    app.include_router(health.router)
+    for module in (keys,):
+        app.include_router(module.router, prefix=PREFIX)
+    # Whatever no fixed path claims: one handler for the records of all entities.
+    app.router.default = records.application(PREFIX)
+    app.add_middleware(Gateway, settings=chosen)
+    return app

@@ -1,0 +1,134 @@
+"""Who is asking, on which catalog, in which transaction: what every route stands on."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers
+
+from api.dagster import DagsterClient
+from hubblewave_pipelines.core.entity import Catalog
+from hubblewave_pipelines.core.errors import Forbidden, Unauthenticated
+from hubblewave_pipelines.core.identity import ApiKey, parse_api_key
+from hubblewave_pipelines.core.scope import Scope, permits
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage.catalog import CatalogCache
+from hubblewave_pipelines.storage.database import AsyncDatabase, AsyncTransaction, Database
+from hubblewave_pipelines.storage.refusals import refusing
+from hubblewave_pipelines.storage.tenants import Principal, authenticate
+
+_BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What the process holds open; `request.app.state.platform`."""
+
+    settings: Settings
+    database: AsyncDatabase  # role APP
+    owner: Database  # role OWNER, for schema changes in a thread
+    catalogs: CatalogCache
+    dagster: DagsterClient
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking, with the catalog of that instant. No transaction is open."""
+
+    principal: Principal
+    catalog: Catalog
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An open transaction on behalf of the caller's tenant; it commits before the response."""
+
+    tx: AsyncTransaction
+    principal: Principal
+    catalog: Catalog
+    request_id: str
+
+
+def platform(request: Request) -> Platform:
+    found: Platform = request.app.state.platform
+    return found
+
+
+def credential(headers: Headers) -> ApiKey:
+    """The API key a request carries, in X-API-Key or as a bearer token.
+
+    Raises Unauthenticated when there is none, there are two, or it cannot be one of ours.
+    """
+    given = headers.get("x-api-key")
+    authorization = headers.get("authorization")
+    if authorization is not None:
+        match = _BEARER.fullmatch(authorization)
+        if match is None:
+            raise Unauthenticated("The Authorization header must be: Bearer <API key>.")
+        if given is not None and given != match[1]:
+            raise Unauthenticated("X-API-Key and Authorization name two different keys.")
+        given = match[1]
+    if given is None:
+        raise Unauthenticated("Send an API key in X-API-Key or as Authorization: Bearer.")
+    key = parse_api_key(given)
+    if key is None:
+        raise Unauthenticated("The API key is malformed; it looks like hw_live_....")
+    return key
+
+
+async def begin(request: Request, tx: AsyncTransaction, key: ApiKey, needed: Scope) -> Context:
+    """Make an open transaction the caller's: who, with what, on which catalog.
+
+    Raises Unauthenticated and Forbidden.
+    """
+    principal = await tx.one(authenticate(key))
+    if principal is None:
+        raise Unauthenticated("The API key is unknown, expired or revoked.")
+    request.state.principal = principal
+    if not permits(principal.scopes, needed):
+        raise Forbidden(f"The API key lacks the scope {needed}.")
+    catalog = await platform(request).catalogs.get(tx, principal)
+    return Context(tx, principal, catalog, request.state.request_id)
+
+
+@asynccontextmanager
+async def opened(request: Request, needed: Scope) -> AsyncIterator[Context]:
+    """The request's transaction, opened with its credential.
+
+    Raises Unauthenticated, Forbidden, and Unavailable when the database cannot be had.
+    """
+    key = credential(request.headers)
+    with refusing():
+        async with platform(request).database.transaction() as tx:
+            yield await begin(request, tx, key, needed)
+
+
+def caller(needed: Scope) -> Callable[..., Any]:
+    """A dependency: authenticates and closes its transaction again (uploads, schema changes)."""
+
+    async def authenticated(request: Request) -> Caller:
+        async with opened(request, needed) as context:
+            return Caller(context.principal, context.catalog, context.request_id)
+
+    return authenticated
+
+
+def context(needed: Scope) -> Callable[..., Any]:
+    """A dependency that yields a Context. Use it as `Depends(context(...), scope="function")`,
+    so that a failing commit is still an error response.
+    """
+
+    async def in_transaction(request: Request) -> AsyncIterator[Context]:
+        async with opened(request, needed) as found:
+            yield found
+
+    return in_transaction
+
+
+Reading = Annotated[Context, Depends(context("read"), scope="function")]
+Writing = Annotated[Context, Depends(context("write"), scope="function")]
+Administering = Annotated[Context, Depends(context("admin"), scope="function")]

@@ -1,0 +1,186 @@
+"""THE question a caller asks of one entity: fields, filter, sort, page. Compiled in `storage.compiler`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from hubblewave_pipelines.core.entity import (
+    SYSTEM_COLUMNS,
+    SYSTEM_KINDS,
+    Entity,
+    FieldKind,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A value of a record that a query may name: public name, kind and where it is stored."""
+
+    name: str
+    kind: FieldKind
+    physical: str
+    nullable: bool
+    enum: tuple[str, ...] = ()
+
+
+def column_of(entity: Entity, name: str) -> Column | None:
+    """The column behind a public name, reference ids and system fields included."""
+    field = entity.fields_by_name.get(name)
+    if field is not None:
+        return Column(name, field.kind, field.column, not field.required, field.enum)
+    relation = entity.references.get(name)
+    if relation is not None:
+        return Column(name, FieldKind.UUID, relation.column, not relation.required)
+    if name in SYSTEM_COLUMNS:
+        return Column(name, SYSTEM_KINDS[name], SYSTEM_COLUMNS[name], nullable=False)
+    return None
+
+
+def columns_of(entity: Entity) -> tuple[Column, ...]:
+    """Every column a record shows, in the order it shows them."""
+    return tuple(column for name in entity.columns if (column := column_of(entity, name)))
+
+
+_ID = Column("id", FieldKind.UUID, "id", nullable=False)
+
+
+class Operator(StrEnum):
+    EQ = "eq"
+    NE = "ne"  # also true for records without a value, so that it is the opposite of eq
+    LT = "lt"
+    LTE = "lte"
+    GT = "gt"
+    GTE = "gte"
+    IN = "in"
+    NIN = "nin"  # the opposite of in
+    IS_NULL = "isNull"
+    CONTAINS = "contains"
+    ICONTAINS = "icontains"
+    STARTS_WITH = "startsWith"
+
+
+LISTS = frozenset({Operator.IN, Operator.NIN})
+PATTERNS = frozenset({Operator.CONTAINS, Operator.ICONTAINS, Operator.STARTS_WITH})
+
+_EQUALITY = (Operator.EQ, Operator.NE, Operator.IN, Operator.NIN, Operator.IS_NULL)
+_ORDER = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
+_SEARCH = (Operator.CONTAINS, Operator.ICONTAINS, Operator.STARTS_WITH)
+
+OPERATORS: Mapping[FieldKind, frozenset[Operator]] = {
+    FieldKind.TEXT: frozenset({*_EQUALITY, *_ORDER, *_SEARCH}),
+    FieldKind.LONGTEXT: frozenset({*_EQUALITY, *_ORDER, *_SEARCH}),
+    FieldKind.INTEGER: frozenset({*_EQUALITY, *_ORDER}),
+    FieldKind.NUMBER: frozenset({*_EQUALITY, *_ORDER}),
+    FieldKind.DECIMAL: frozenset({*_EQUALITY, *_ORDER}),
+    FieldKind.BOOLEAN: frozenset({Operator.EQ, Operator.NE, Operator.IS_NULL}),
+    FieldKind.DATE: frozenset({*_EQUALITY, *_ORDER}),
+    FieldKind.DATETIME: frozenset({*_EQUALITY, *_ORDER}),
+    FieldKind.EMAIL: frozenset({*_EQUALITY, *_ORDER, *_SEARCH}),
+    FieldKind.URL: frozenset({*_EQUALITY, *_ORDER, *_SEARCH}),
+    FieldKind.UUID: frozenset({*_EQUALITY, *_ORDER}),
+    FieldKind.JSON: frozenset({Operator.IS_NULL}),
+    FieldKind.ENUM: frozenset(_EQUALITY),
+}
+
+# Kinds whose values have an order that pages can follow.
+SORTABLE = frozenset(FieldKind) - {FieldKind.JSON}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One column against a typed literal: a bool for isNull, a tuple for in and nin."""
+
+    column: Column
+    operator: Operator
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every part holds; true without parts."""
+
+    parts: tuple["Filter", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one part holds; false without parts."""
+
+    parts: tuple["Filter", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold; a comparison with a missing value counts as not holding."""
+
+    part: "Filter"
+
+
+Filter: TypeAlias = Comparison | All | AnyOf | Not
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    column: Column
+    descending: bool = False
+    nulls_first: bool = False
+
+    @property
+    def reversed(self) -> "SortKey":
+        return SortKey(self.column, not self.descending, not self.nulls_first)
+
+
+class Count(StrEnum):
+    """Whether a list is counted: exact costs a scan of all that the filter lets through."""
+
+    NONE = "none"
+    ESTIMATED = "estimated"
+    EXACT = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a list: the sort values of a record, as PostgreSQL writes them."""
+
+    values: tuple[str | None, ...]
+    backward: bool = False  # the page ends before this place instead of starting after it
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One page of one entity's records. `sort` always ends in `id`, so every order is total."""
+
+    entity: Entity
+    fields: tuple[Column, ...]
+    filter: Filter = All()
+    sort: tuple[SortKey, ...] = ()
+    page: int = 1  # counts only without a position
+    page_size: int = 20
+    position: Position | None = None
+    count: Count = Count.NONE
+
+    @property
+    def offset(self) -> int:
+        return 0 if self.position is not None else (self.page - 1) * self.page_size
+
+
+def with_tie_break(keys: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
+    """The keys ended by `id`, in the direction of the last one: one index can serve both."""
+    for index, key in enumerate(keys):
+        if key.column.physical == "id":
+            return keys[: index + 1]
+    descending = bool(keys) and keys[-1].descending
+    return (*keys, SortKey(_ID, descending))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the database answered: the items as JSON text, and the facts beside them."""
+
+    items: str
+    shown: int
+    more: bool  # there are records beyond the page, in the direction it was read
+    first: tuple[str | None, ...] | None  # sort values of the first and last item
+    last: tuple[str | None, ...] | None
+    total: int | None
