@@ -113,13 +113,11 @@ def storage_is_current(dagster_url: str) -> bool:
     return row is not None and bool(row[0])
 
 
-def make_dagster_storage(
-    dagster_url: str, environment: Mapping[str, str], *, output: int | None = None
-) -> None:
+def make_dagster_storage(dagster_url: str, environment: Mapping[str, str]) -> None:
     """Create or upgrade Dagster's tables, in one process before any other touches them.
 
     Skipped when this version did it before (a mark on its version table says so): it costs 3 s.
-    Raises Unavailable when it fails; why is in the output.
+    Raises Unavailable with the end of its output when it fails.
     """
     if storage_is_current(dagster_url):
         return
@@ -127,12 +125,15 @@ def make_dagster_storage(
         [sys.executable, "-m", "dagster", "instance", "migrate"],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         check=False,
     )
     if done.returncode != 0:
-        raise Unavailable("Dagster's storage could not be prepared (`dagster instance migrate`).")
+        raise Unavailable(
+            f"Dagster's storage could not be prepared:\n{done.stdout.strip()[-2000:]}"
+        )
     with psycopg.connect(plain_url(dagster_url), connect_timeout=5) as connection:
         connection.execute(f"comment on table alembic_version is '{_storage_mark()}'".encode())
 

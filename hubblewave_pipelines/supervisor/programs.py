@@ -34,6 +34,10 @@ def runner() -> list[str]:
     return [sys.executable, "-m", "hubblewave_pipelines.definitions.runner"]
 
 
+def graph() -> list[str]:
+    return [sys.executable, "-m", "hubblewave_pipelines.definitions.graph"]
+
+
 def webserver(settings: Settings) -> list[str]:
     arguments = [sys.executable, "-m", "dagster_webserver", "-w", str(_workspace(settings))]
     arguments += ["-h", settings.dagster_host, "-p", str(settings.dagster_port)]

@@ -65,9 +65,7 @@ class Stack:
         self._pause(0)
         self._stage(self._child("api", programs.api(settings), environment))
         dagster_url = _text(settings.dagster_database_url)
-        first_start.make_dagster_storage(
-            dagster_url, environment, output=self._output.pipe("dagster")
-        )
+        first_start.make_dagster_storage(dagster_url, environment)
         self._pause(0)
         code = self._child("code", programs.code_server(settings), environment)
         ping = probes.code_server_ping(settings.code_location_host, settings.code_location_port)
@@ -79,6 +77,7 @@ class Stack:
         self._stage(
             self._child("webserver", programs.webserver(settings), environment),
             self._child("daemon", programs.daemon(settings), environment),
+            self._child("graph", programs.graph(), environment),
         )
 
     def wait_ready(self) -> Ready:
