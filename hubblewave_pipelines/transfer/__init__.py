@@ -1,0 +1,1 @@
+"""Files to records and back: streaming, bounded in memory, resumable."""
