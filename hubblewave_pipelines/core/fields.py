@@ -154,7 +154,10 @@ def _kept_number(kind: FieldKind, value: Json) -> Json:
     if kind is FieldKind.NUMBER:
         large = isinstance(value, int) and 2**53 < abs(value) < 2**1023
         return float(value) + 0.0 if large or isinstance(value, float) else value
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    large = isinstance(value, int) and abs(value) > 2**53
+    return str(value) if kind is FieldKind.DECIMAL and large else value
 
 
 def _choices(reading: Reading, body: dict[str, Json], pointer: str) -> tuple[str, ...]:
@@ -209,8 +212,8 @@ def _check_combination(reading: Reading, field: Field, at: str) -> None:
 
 
 def _bound(field: Field, value: Json) -> object:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(value, str) or (number and math.isfinite(value)):
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if isinstance(value, str | int | float) and not isinstance(value, bool) and finite:
         return limit(field, value)
     raise Refused("type", f"must be a value of a {field.kind} field")
 
@@ -235,8 +238,18 @@ def _check_fits(reading: Reading, field: Field, at: str) -> None:
             continue
         try:
             from_json(field, value)
+            _check_integers(value)
         except Refused as refused:
             reading.fault(below(at, key), refused.code, f"{key} {refused.detail}")
+
+
+def _check_integers(value: Json) -> None:
+    """Integers beyond 64 bits have no place in the JSON that we write."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_integers(item)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise Refused("range", "holds a whole number outside the 64-bit range")
 
 
 def field_as_json(field: Field) -> dict[str, Json]:

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from hubblewave_pipelines.storage.rows_in_order import check_state, check_values
 from hubblewave_pipelines.storage.steps import Phase, Step
 from hubblewave_pipelines.storage.tenants import Tenant
 
-__all__ = ["Step", "apply_change", "change_definition", "define", "plan_change", "preview"]
+__all__ = ["Step", "Wish", "apply_change", "change_definition", "define", "plan_change", "preview"]
 
 T = TypeVar("T")
 
@@ -264,55 +265,56 @@ def apply_change(
         return held.change(before, after, requested_by=requested_by, force=force)
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for: `body` as the definition of a new entity (no `name`) or in place of
+    that of `name`, or `remove`; `force` also where records are lost by it."""
+
+    name: str | None
+    body: Json = None
+    remove: bool = False
+    force: bool = False
+
+    def read(self, catalog: Catalog, schema: str) -> _Change:
+        """(before, after). Raises NotFound, and Invalid or Conflict as `parse_definition` does."""
+        before = None if self.name is None else catalog.named(self.name)
+        if self.name is not None and before is None:
+            raise NotFound(f"There is no entity {self.name}.")
+        if self.remove:
+            return before, None
+        return before, parse_definition(
+            self.body, tenant_schema=schema, catalog=catalog, existing=before
+        )
+
+
 def change_definition(
-    owner: Database,
-    tenant_id: UUID,
-    name: str | None,
-    body: Json | None,
-    *,
-    requested_by: UUID | None,
-    force: bool = False,
-) -> tuple[Catalog, Entity]:
-    """Create (no `name`), replace (both) or remove (no `body`) an entity: (catalog, entity).
+    owner: Database, tenant_id: UUID, wish: Wish, *, requested_by: UUID | None
+) -> tuple[Catalog, Entity | None]:
+    """Do it: the new catalog, and the entity unless it was removed.
 
     Raises NotFound, Invalid and Conflict, having changed nothing. Blocks: call it in a thread.
     """
     with definitions(owner, tenant_id) as held:
-        before, after = _read_change(held.catalog, held.schema, name, body)
-        catalog = held.change(before, after, requested_by=requested_by, force=force)
-        entity = after or before
-        assert entity is not None, "a change has a name or a body"
-        return catalog, entity
+        before, after = wish.read(held.catalog, held.schema)
+        catalog = held.change(before, after, requested_by=requested_by, force=wish.force)
+        return catalog, after
 
 
-def preview(
-    owner: Database, tenant_id: UUID, name: str | None, body: Json | None, *, force: bool = False
-) -> list[Step]:
+def preview(owner: Database, tenant_id: UUID, wish: Wish) -> list[Step]:
     """The steps that `change_definition` would take, with the same refusals as far as they can
     be known without scanning the records."""
     with owner.transaction() as tx:
         catalog, schema = load_definitions(tx, tenant_id)
-        before, after = _read_change(catalog, schema, name, body)
+        before, after = wish.read(catalog, schema)
         steps = plan_change(before, after, catalog)
-        check_state(tx, before, after, catalog, force=force)
+        check_state(tx, before, after, catalog, force=wish.force)
     return steps
-
-
-def _read_change(catalog: Catalog, schema: str, name: str | None, body: Json | None) -> _Change:
-    before = None
-    if name is not None:
-        before = catalog.named(name)
-        if before is None:
-            raise NotFound(f"There is no entity {name}.")
-    if name is not None and body is None:
-        return before, None
-    return before, parse_definition(body, tenant_schema=schema, catalog=catalog, existing=before)
 
 
 def define(owner: Database, tenant: Tenant, *bodies: dict[str, Json]) -> Catalog:
     """Create entities from JSON definitions, in order, on the platform's own behalf."""
     with definitions(owner, tenant.id) as held:
         for body in bodies:
-            _, after = _read_change(held.catalog, held.schema, None, body)
+            _, after = Wish(None, body).read(held.catalog, held.schema)
             held.change(None, after, requested_by=None)
         return held.catalog
