@@ -24,13 +24,13 @@ from hubblewave_pipelines.core.relations import dependents
 from hubblewave_pipelines.storage import ledger
 from hubblewave_pipelines.storage.catalog import load_definitions
 from hubblewave_pipelines.storage.database import Database, Transaction
-from hubblewave_pipelines.storage.physical import identifier, spelled
+from hubblewave_pipelines.storage.physical import SQL_TYPES, identifier, spelled
 from hubblewave_pipelines.storage.plan import plan_change, undo_steps
 from hubblewave_pipelines.storage.rows_in_order import check_state, check_values, explain
 from hubblewave_pipelines.storage.steps import Phase, Step
 from hubblewave_pipelines.storage.tenants import Tenant
 
-__all__ = ["Step", "Wish", "apply_change", "change_definition", "define", "plan_change", "preview"]
+__all__ = ["SQL_TYPES", "Step", "Wish", "apply_change", "change_definition", "define", "plan_change", "preview"]
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from hubblewave_pipelines.core.entity import (
 from hubblewave_pipelines.core.values import from_json, limit
 from hubblewave_pipelines.storage.database import Statement, statement
 
-COLUMN_TYPES: Mapping[FieldKind, str] = {
+SQL_TYPES: Mapping[FieldKind, str] = {
     FieldKind.TEXT: "text",
     FieldKind.LONGTEXT: "text",
     FieldKind.INTEGER: "bigint",
@@ -170,7 +170,7 @@ def links(entity: Entity) -> dict[str, Relation]:
 
 def column_definition(field: Field) -> str:
     """`c_... type [default ...] [not null]`."""
-    parts = [identifier(field.column), COLUMN_TYPES[field.kind]]
+    parts = [identifier(field.column), SQL_TYPES[field.kind]]
     default = default_of(field)
     if default is not None:
         parts.append(f"default {default}")
