@@ -15,6 +15,7 @@ from hubblewave_pipelines.core.errors import Misconfigured
 _PREFERRED = ("postgres", "nobody")
 _TREES = ("pginstall18/bin", "pginstall18/lib", "pginstall18/share")
 MAJOR = 18
+COPIES = Path("/var/tmp")  # noqa: S108 - survives a restart; what we find there is checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +121,14 @@ def program_directory(account: Account) -> Path:
 
 def _copy(package: Path, installed: Path) -> Path:
     stamp = int((installed / "postgres").stat().st_mtime)
-    target = Path("/var/tmp") / f"hubblewave-postgres-{MAJOR}-{stamp}"  # noqa: S108
+    target = COPIES / f"hubblewave-postgres-{MAJOR}-{stamp}"
     programs = target / package.name / f"pginstall{MAJOR}" / "bin"
     if target.exists():
         status = target.stat()
         if status.st_uid != 0 or status.st_mode & 0o022:
             raise Misconfigured(f"{target} was not made by root: remove it and start again.")
         return programs
-    work = Path(tempfile.mkdtemp(prefix="hubblewave-postgres-", dir="/var/tmp"))
+    work = Path(tempfile.mkdtemp(prefix="hubblewave-postgres-", dir=COPIES))
     for tree in _TREES:
         shutil.copytree(package / tree, work / package.name / tree, symlinks=True)
     libraries = package.with_name(f"{package.name}.libs")  # found by the programs' relative rpath

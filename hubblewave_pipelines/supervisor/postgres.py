@@ -239,18 +239,23 @@ class EmbeddedPostgres:
         for name, value in self.options.items():
             command += ["-c", f"{name}={value}"]
         # Backends of a killed postmaster need a moment to notice; until then a new one gives up.
-        deadline = time.monotonic() + 15
+        unclean = (self.data / "postmaster.pid").exists()
+        deadline = time.monotonic() + (15 if unclean else 0)
         while True:
             self._spawn(command, account)
             code = self._wait_ready()
             if code is None:
                 return
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 raise Unavailable(
-                    f"PostgreSQL in {self.data} ended with code {code} while starting; its log is "
-                    f"{'in the output' if self._output is not None else self.directory / 'log'}."
+                    f"PostgreSQL in {self.data} ended with code {code} while starting: {self._why()}"
                 )
             time.sleep(0.5)
+
+    def _why(self) -> str:
+        if self._output is not None:
+            return "see its lines above."
+        return "\n".join((self.directory / "log").read_text().splitlines()[-5:])
 
     def _spawn(self, command: list[str], account: Account) -> None:
         output = self._output
