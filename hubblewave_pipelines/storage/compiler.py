@@ -25,7 +25,7 @@ from hubblewave_pipelines.core.query import (
     SortKey,
 )
 from hubblewave_pipelines.storage.database import Statement, statement
-from hubblewave_pipelines.storage.physical import COLUMN_TYPES, identifier, qualified
+from hubblewave_pipelines.storage.physical import SQL_TYPES, identifier, qualified
 
 _EXACT_UP_TO = 10_000  # an estimated count is exact this far; beyond, the planner's guess will do
 _PAIRS = 50  # a function takes at most 100 arguments
@@ -95,7 +95,7 @@ def _pattern(operator: Operator, text: str) -> str:
 
 def _comparison(found: Comparison) -> Sql:
     name = identifier(found.column.physical)
-    kind = COLUMN_TYPES[found.column.kind]
+    kind = SQL_TYPES[found.column.kind]
     match found.operator:
         case Operator.IS_NULL:
             return Sql([f"{name} is {'null' if found.value else 'not null'}"])
@@ -148,7 +148,7 @@ def _beyond(keys: Sequence[SortKey], values: Sequence[str | None]) -> Sql:
     aligned = len({key.descending for key in keys}) == 1
     if aligned and not any(key.column.nullable for key in keys):
         names = ", ".join(identifier(key.column.physical) for key in keys)
-        slots = ", ".join(f"%s::{COLUMN_TYPES[key.column.kind]}" for key in keys)
+        slots = ", ".join(f"%s::{SQL_TYPES[key.column.kind]}" for key in keys)
         sign = "<" if keys[0].descending else ">"
         return Sql([f"({names}) {sign} ({slots})"], list(values))
     key, value = keys[0], values[0]
@@ -161,13 +161,13 @@ def _beyond(keys: Sequence[SortKey], values: Sequence[str | None]) -> Sql:
     if key.column.nullable or value is None:
         return either
     # The leading bound is implied by the rest, and is what an index can start from.
-    name, kind = identifier(key.column.physical), COLUMN_TYPES[key.column.kind]
+    name, kind = identifier(key.column.physical), SQL_TYPES[key.column.kind]
     sign = "<=" if key.descending else ">="
     return Sql([f"({name} {sign} %s::{kind} and "], [value]).append(either).add(")")
 
 
 def _after(key: SortKey, value: str | None) -> Sql:
-    name, kind = identifier(key.column.physical), COLUMN_TYPES[key.column.kind]
+    name, kind = identifier(key.column.physical), SQL_TYPES[key.column.kind]
     if value is None:
         return Sql([f"{name} is not null" if key.nulls_first else "false"])
     text = f"{name} {'<' if key.descending else '>'} %s::{kind}"
@@ -180,7 +180,7 @@ def _tied(key: SortKey, value: str | None) -> Sql:
     name = identifier(key.column.physical)
     if value is None:
         return Sql([f"{name} is null"])
-    return Sql([f"{name} = %s::{COLUMN_TYPES[key.column.kind]}"], [value])
+    return Sql([f"{name} = %s::{SQL_TYPES[key.column.kind]}"], [value])
 
 
 def _where(query: Query, keys: Sequence[SortKey], position: Position | None) -> Sql:

@@ -11,7 +11,7 @@ from hubblewave_pipelines.core.entity import Entity, FieldKind
 from hubblewave_pipelines.core.query import Column, column_of, columns_of
 from hubblewave_pipelines.storage.compiler import Sql, record_object
 from hubblewave_pipelines.storage.database import Statement, statement
-from hubblewave_pipelines.storage.physical import COLUMN_TYPES, identifier, qualified
+from hubblewave_pipelines.storage.physical import SQL_TYPES, identifier, qualified
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def insert_record(
     """
     assigned = _assignments(entity, values)
     columns = [identifier(column.physical) for column, _ in assigned]
-    slots = [f"%s::{COLUMN_TYPES[column.kind]}" for column, _ in assigned]
+    slots = [f"%s::{SQL_TYPES[column.kind]}" for column, _ in assigned]
     params = [value for _, value in assigned]
     conflict = ""
     if record_id is not None:
@@ -79,7 +79,7 @@ def update_record(
     """
     sql = Sql([f"update {qualified(entity)} set "])  # noqa: S608 - names pass `identifier`
     for column, value in _assignments(entity, values):
-        sql.add(f"{identifier(column.physical)} = %s::{COLUMN_TYPES[column.kind]}, ", value)
+        sql.add(f"{identifier(column.physical)} = %s::{SQL_TYPES[column.kind]}, ", value)
     sql.add("version = version + 1, updated_at = now(), xid = pg_current_xact_id()")
     sql.add(", updated_by = %s where id = %s", actor_id, record_id)
     _at_version(sql, versions)
