@@ -208,7 +208,7 @@ def create_table(entity: Entity, targets: Mapping[str, Entity], tenant_id: str) 
     lines += [foreign_key_clause(k, targets[k.target]) for k in foreign_keys(entity).values()]
     table, body = qualified(entity), ",\n  ".join(lines)
     statements = [f"create table {table} (\n  {body}\n)", *_guarded(table, tenant_id)]
-    statements.append(f"create index i_{identifier(entity.id)} on {table} (updated_at, id)")
+    statements.append(f"create index {identifier('i_' + entity.id)} on {table} (updated_at, id)")
     for name, field in unique_indexes(entity).items():
         statements.append(f"create unique index {name} on {table} ({field.column})")
     for name, relation in reference_indexes(entity).items():
