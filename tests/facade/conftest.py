@@ -1,0 +1,109 @@
+"""The real application on a real socket, and clients with keys of their own."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from api.app import create_app
+from hubblewave_pipelines.core.identity import new_api_key
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage import tenants
+from hubblewave_pipelines.storage.database import Database
+from hubblewave_pipelines.storage.tenants import Tenant
+
+Connect = Callable[..., httpx.Client]
+
+
+def make_key(owner: Database, tenant: Tenant, *scopes: str) -> str:
+    """The text of a new API key; admin unless scopes are named."""
+    key = new_api_key()
+    with owner.transaction() as tx:
+        tx.run(
+            tenants.insert_key(
+                tenant.id,
+                key,
+                name="test",
+                scopes=list(scopes or ("admin",)),
+                plan=None,
+                expires_at=None,
+                created_by=None,
+            )
+        )
+    return key.text
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """The application served from a thread of this process; yields its base URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        create_app(settings), access_log=False, log_level="warning", timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started:
+        assert thread.is_alive(), "the server stopped while it started"
+        assert time.monotonic() < until, "the server did not start"
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(20)
+    listener.close()
+
+
+@pytest.fixture
+def api_settings(database_url: str, data_dir: Path) -> Settings:
+    """Settings of an API process; no Dagster answers, as when it is down."""
+    return Settings.model_validate(
+        {"database_url": database_url, "data_dir": data_dir, "dagster_url": "http://127.0.0.1:9"}
+    )
+
+
+@pytest.fixture
+def api_url(api_settings: Settings) -> Iterator[str]:
+    with serving(api_settings) as url:
+        yield url
+
+
+@pytest.fixture
+def connect(api_url: str) -> Iterator[Connect]:
+    """Makes clients: `connect(key)`, or `connect(None)` without a credential."""
+    opened: list[httpx.Client] = []
+
+    def client(key: str | None, **headers: str) -> httpx.Client:
+        credential = {} if key is None else {"X-API-Key": key}
+        made = httpx.Client(base_url=api_url, headers={**credential, **headers}, timeout=30)
+        opened.append(made)
+        return made
+
+    yield client
+    for made in opened:
+        made.close()
+
+
+@pytest.fixture
+def key_for(owner_database: Database) -> Callable[..., str]:
+    """Makes API keys: `key_for(tenant, "read")`."""
+    return partial(make_key, owner_database)
+
+
+@pytest.fixture
+def admin(connect: Connect, owner_database: Database, tenant: Tenant) -> httpx.Client:
+    """A client with the admin scope in the tenant `default`."""
+    return connect(make_key(owner_database, tenant))
+
+
+@pytest.fixture
+def other_admin(connect: Connect, owner_database: Database, other_tenant: Tenant) -> httpx.Client:
+    """A client with the admin scope in the tenant `other`."""
+    return connect(make_key(owner_database, other_tenant))
