@@ -281,9 +281,9 @@ def open_requests(limit: int) -> Statement[OpenRequest]:
     """Submitted and running requests, with whether their run's process lives."""
     return statement(
         f"select {_COLUMNS}, {_HELD.format(run='w.run_id')},"
-        " now() - greatest(coalesce(w.started_at, w.submitted_at), w.submitted_at)"
+        " extract(epoch from now() - greatest(w.started_at, w.submitted_at))::double precision"
         " from hubblewave.work_requests w where w.state in ('submitted', 'running')"
         " order by w.id limit %s",
         (limit,),
-        lambda row: OpenRequest(_request(row), bool(row[11]), row[12] or timedelta()),
+        lambda row: OpenRequest(_request(row), bool(row[11]), timedelta(seconds=row[12] or 0)),
     )
