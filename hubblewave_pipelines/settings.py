@@ -93,6 +93,15 @@ class Settings(BaseSettings):
             )
         return self.database_url.get_secret_value()
 
+    def require_dagster_database_url(self) -> str:
+        """Dagster's database URL, once `hubblewave up` or the environment has set it.
+
+        Raises Misconfigured when unset.
+        """
+        if self.dagster_database_url is None:
+            raise Misconfigured("HUBBLEWAVE_DAGSTER_DATABASE_URL is not set.")
+        return self.dagster_database_url.get_secret_value()
+
     @property
     def spool(self) -> Path:
         return self.spool_dir or self.data_dir / "spool"

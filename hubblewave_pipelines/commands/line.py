@@ -17,7 +17,8 @@ from hubblewave_pipelines.commands.answer import (
     settings_with,
 )
 from hubblewave_pipelines.storage.migrate import migrate as migrate_database
-from hubblewave_pipelines.supervisor.state import Ready, database_url
+from hubblewave_pipelines.supervisor import first_start
+from hubblewave_pipelines.supervisor.state import Ready, database_url, stored_at
 from hubblewave_pipelines.supervisor.up import run as run_platform
 
 app = typer.Typer(
@@ -55,13 +56,16 @@ def up(
 
 @app.command()
 def migrate(data_dir: DataDir = None, json: AsJson = False) -> None:
-    """Bring the database to this version's schema (`up` does it by itself)."""
+    """Bring the platform's and Dagster's tables to this version (`up` does it by itself)."""
     with refusals(json):
-        revision = migrate_database(database_url(settings_with(data_dir=data_dir)))
+        settings = settings_with(data_dir=data_dir)
+        url = database_url(settings)
+        revision = migrate_database(url)
+        dagster = first_start.migrate_dagster(settings.model_copy(update=stored_at(settings)))
         if json:
-            print_json({"revision": revision})
+            print_json({"revision": revision, "dagster": dagster})
         else:
-            Console().print(f"The database is at revision {revision}.")
+            Console().print(f"Revision {revision}; {dagster}.", highlight=False)
 
 
 @app.command("check")

@@ -3,17 +3,20 @@
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
 from sqlalchemy import URL
 
 import hubblewave_pipelines
 from hubblewave_pipelines.core.errors import Misconfigured, Unavailable
 from hubblewave_pipelines.core.identity import new_api_key
+from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage import tenants
 from hubblewave_pipelines.storage.database import Database
 from hubblewave_pipelines.storage.tenants import Tenant
@@ -136,6 +139,24 @@ def make_dagster_storage(dagster_url: str, environment: Mapping[str, str]) -> No
         )
     with psycopg.connect(plain_url(dagster_url), connect_timeout=5) as connection:
         connection.execute(f"comment on table alembic_version is '{_storage_mark()}'".encode())
+
+
+def migrate_dagster(settings: Settings) -> str:
+    """Dagster's database, made when missing, and its tables; both URLs of `settings` must be set.
+
+    Returns what its tables now fit. Raises as `make_dagster_database` and `make_dagster_storage`.
+    """
+    url = settings.require_database_url()
+    if settings.dagster_database_url is None:
+        made = SecretStr(dagster_url_beside(url))
+        make_dagster_database(url, made.get_secret_value())
+        settings = settings.model_copy(update={"dagster_database_url": made})
+    dagster_url = settings.require_dagster_database_url()
+    with tempfile.TemporaryDirectory(prefix="hubblewave-dagster-") as home:
+        environment = {**settings.child_environment(), "DAGSTER_HOME": home}
+        write_dagster_home(Path(home))
+        make_dagster_storage(dagster_url, environment)
+    return _storage_mark().lower()
 
 
 def _storage_mark() -> str:

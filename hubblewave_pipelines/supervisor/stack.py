@@ -64,7 +64,7 @@ class Stack:
         settings.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._pause(0)
         self._stage(self._child("api", programs.api(settings), environment))
-        dagster_url = _text(settings.dagster_database_url)
+        dagster_url = settings.require_dagster_database_url()
         first_start.make_dagster_storage(dagster_url, environment)
         self._pause(0)
         code = self._child("code", programs.code_server(settings), environment)
@@ -154,7 +154,7 @@ class Stack:
         state = State(
             pid=os.getpid(),
             database_url=url,
-            dagster_database_url=_text(self.settings.dagster_database_url),
+            dagster_database_url=self.settings.require_dagster_database_url(),
             api_url=settings.api_url,
             dagster_url=settings.dagster_base_url,
         )
@@ -200,12 +200,6 @@ class Stack:
         if not probes.answers(f"{dagster}/server_info"):
             return "Dagster's webserver does not answer"
         return probes.location_missing(dagster) or probes.daemon_missing(dagster)
-
-
-def _text(secret: SecretStr | None) -> str:
-    if secret is None:
-        raise Misconfigured("HUBBLEWAVE_DAGSTER_DATABASE_URL is not set.")
-    return secret.get_secret_value()
 
 
 def _local(host: str, port: int) -> str:

@@ -6,6 +6,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from hubblewave_pipelines.core.errors import Misconfigured, Unavailable
 from hubblewave_pipelines.settings import Settings
 
@@ -78,6 +80,17 @@ def running(data_dir: Path) -> State | None:
         raise Misconfigured(
             f"{error.filename} may not be read: use the account that started the platform."
         ) from error
+
+
+def stored_at(settings: Settings) -> dict[str, SecretStr]:
+    """The database settings in force: those given, else those of the running `up`."""
+    state = running(settings.data_dir)
+    if settings.database_url is not None or state is None:
+        return {}
+    return {
+        "database_url": SecretStr(state.database_url),
+        "dagster_database_url": SecretStr(state.dagster_database_url),
+    }
 
 
 def database_url(settings: Settings) -> str:
