@@ -53,7 +53,7 @@ def tenant_imports(
             yield dg.MaterializeResult(
                 asset_key=dg.AssetKey(request.asset_key),
                 metadata=reporting.import_metadata(request, outcome, platform.settings),
-                check_results=[reporting.rejected_share(outcome, platform.settings)],
+                check_results=[reporting.rejected_share(request, outcome, platform.settings)],
             )
 
     return run_imports

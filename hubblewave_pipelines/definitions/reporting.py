@@ -70,11 +70,14 @@ def rejected_metadata(request: WorkRequest, outcome: ImportOutcome, settings: Se
     }
 
 
-def rejected_share(outcome: ImportOutcome, settings: Settings) -> dg.AssetCheckResult:
+def rejected_share(
+    request: WorkRequest, outcome: ImportOutcome, settings: Settings
+) -> dg.AssetCheckResult:
     """Warns when more rows were refused than the setting allows."""
     share = outcome.failed / outcome.total if outcome.total else 0.0
     return dg.AssetCheckResult(
         check_name=CHECK,
+        asset_key=dg.AssetKey(request.asset_key),
         passed=share <= settings.reject_warn_share,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"share": share, "warn_above": settings.reject_warn_share, "rows": outcome.failed},
