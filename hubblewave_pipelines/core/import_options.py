@@ -137,9 +137,7 @@ def parse_options(body: Json, reading: Reading) -> ImportOptions:
     )
 
 
-def check_unique_fields(
-    options: ImportOptions, maps: Sequence[FieldMap], reading: Reading
-) -> None:
+def check_unique_fields(options: ImportOptions, maps: Sequence[FieldMap], reading: Reading) -> None:
     """Every unique field must be filled by the mapping, and named once."""
     filled = [m.target for m in maps]
     at = below(_AT, "uniqueFields")

@@ -147,8 +147,9 @@ class CsvFile:
                 parts = (found.starts, found.ends, found.columns)
                 yield base, _Piece(data, *parts, found.refused)
             if found.overflow is not None:
-                yield base + found.consumed, self._skip(
-                    file, data[found.consumed :], found.overflow
+                yield (
+                    base + found.consumed,
+                    self._skip(file, data[found.consumed :], found.overflow),
                 )
                 base = file.tell()
                 data = b""
@@ -203,7 +204,7 @@ class CsvFile:
     ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Which records can be parsed; the others are added to `malformed`."""
         width = len(self.header.names)
-        good = piece.columns == width
+        good = np.asarray(piece.columns == width)
         for index in _undecodable(piece):
             good[index] = False
         for index in np.flatnonzero(~good).tolist():
@@ -248,7 +249,9 @@ def _undecodable(piece: _Piece) -> list[int]:
     if b"\0" in piece.data:
         nuls = np.flatnonzero(np.frombuffer(piece.data, np.uint8) == 0)
         index = np.searchsorted(piece.ends, nuls, side="right")
-        found.update(int(i) for i, at in zip(index, nuls, strict=True) if _within(piece, i, at))
+        found.update(
+            int(i) for i, at in zip(index, nuls, strict=True) if _within(piece, int(i), int(at))
+        )
     if not piece.data.isascii():
         records = zip(piece.starts.tolist(), piece.ends.tolist(), strict=True)
         if not _decodes(piece.data[int(piece.starts[0]) : int(piece.ends[-1])]):

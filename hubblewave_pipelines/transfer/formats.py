@@ -5,6 +5,8 @@ Reads the first bytes only and needs no Arrow, so the API can check a mapping be
 
 import csv
 import io
+import itertools
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def _first_record(head: bytes, quote: bytes) -> int | None:
 def _cells(text: str, delimiter: str, quote: str) -> list[list[str]]:
     csv.field_size_limit(RECORD_LIMIT)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote)
-    return [row for row, _ in zip((row for row in reader if row), range(_SAMPLE_RECORDS))]
+    return list(itertools.islice((row for row in reader if row), _SAMPLE_RECORDS))
 
 
 def _delimiter(sample: str, quote: str) -> str:
@@ -117,7 +119,7 @@ def _names(line: str, delimiter: str, quote: str) -> tuple[str, ...]:
     empty = [str(index) for index, name in enumerate(names, 1) if not name]
     if empty:
         raise ImportFailed(f"The header has no name for column {', '.join(empty[:10])}.")
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise ImportFailed(f"The header names a column twice: {', '.join(twice[:10])}.")
     return tuple(names)

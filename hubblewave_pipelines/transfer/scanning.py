@@ -200,4 +200,3 @@ def _by_rule(
             found.columns.append(0)
             found.refused[index] = reason
         position = end
-

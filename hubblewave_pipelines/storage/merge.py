@@ -1,0 +1,468 @@
+"""SQL that merges staged rows into an entity's table, set by set, per duplicate strategy.
+
+Three temporary tables of one chunk: `arriving` (as copied), `staged` (typed, references resolved;
+the rows still standing) and `unplaced` (rows that did not become records, with the record that
+stands in their way). Everything is in physical names and plain parameters.
+"""
+
+# ruff: noqa: S608 - only physical names that `identifier` has checked are formatted in
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from hubblewave_pipelines.core.entity import Catalog, Entity, Field, FieldKind
+from hubblewave_pipelines.core.import_options import DuplicateStrategy, ImportOptions
+from hubblewave_pipelines.core.mapping import FieldMap, OnMissing
+from hubblewave_pipelines.storage.database import Statement, statement
+from hubblewave_pipelines.storage.physical import SQL_TYPES, default_of, identifier, qualified
+
+# How a kind is staged when not in its own type: the cast turns it into that.
+_TRAVELS_AS = {FieldKind.DECIMAL: "text", FieldKind.JSON: "text"}
+_EMPTY_TEXT = frozenset({FieldKind.TEXT, FieldKind.LONGTEXT})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One column that the import fills. `lookup` is (table, column) where its id is found."""
+
+    name: str  # public
+    column: str
+    kind: FieldKind  # of the staged value
+    required: bool
+    unique: bool
+    default: str | None = None
+    lookup: tuple[str, str] | None = None
+    lookup_name: str = ""
+    null_when_missing: bool = False
+
+    @property
+    def staged_type(self) -> str:
+        return _TRAVELS_AS.get(self.kind, SQL_TYPES[self.kind])
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """What a chunk of one import does to one table."""
+
+    import_id: UUID
+    table: str
+    targets: tuple[Target, ...]
+    keys: tuple[Target, ...]  # two rows with equal keys are the same record; none: never
+    strategy: DuplicateStrategy
+    unique: tuple[Target, ...]  # filled columns with a unique index
+    keys_indexed: bool
+
+    @property
+    def writes_matches(self) -> bool:
+        updating = self.strategy in (DuplicateStrategy.UPDATE, DuplicateStrategy.MERGE)
+        return bool(self.keys) and updating
+
+    @property
+    def others(self) -> tuple[Target, ...]:
+        """Unique columns that are not the key."""
+        return tuple(t for t in self.unique if self.keys != (t,))
+
+    @property
+    def needed(self) -> tuple[Target, ...]:
+        """Columns without which a new record cannot be, although a match may do without."""
+        merging = self.keys and self.strategy is DuplicateStrategy.MERGE
+        return tuple(t for t in self.targets if t.required and merging)
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A staged row that did not become a record, and the record with the same keys."""
+
+    row_no: int
+    target: UUID
+    by_row: int | None  # the row of this chunk that made the record
+    by_import: bool  # the record was made by this import
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """A row whose unique value belongs to another record, or that a lookup found nothing for."""
+
+    row_no: int
+    name: str
+    value: str
+    record: UUID | None = None
+
+
+def plan_merge(
+    import_id: UUID,
+    entity: Entity,
+    catalog: Catalog,
+    maps: Sequence[FieldMap],
+    options: ImportOptions,
+) -> MergePlan:
+    targets = tuple(_target(entity, catalog, m) for m in maps)
+    by_name = {t.name: t for t in targets}
+    keys = tuple(by_name[name] for name in options.unique_fields if options.detect_duplicates)
+    unique = tuple(t for t in targets if t.unique)
+    indexed = len(keys) == 1 and keys[0].unique
+    return MergePlan(
+        import_id, qualified(entity), targets, keys, options.strategy, unique, indexed or not keys
+    )
+
+
+def _target(entity: Entity, catalog: Catalog, m: FieldMap) -> Target:
+    field = entity.fields_by_name.get(m.target)
+    if field is not None:
+        return Target(
+            m.target,
+            identifier(field.column),
+            field.kind,
+            field.required,
+            field.unique,
+            _placeholder_safe(default_of(field)),
+        )
+    relation = entity.references[m.target]
+    other = catalog.named(relation.target)
+    if other is None:
+        raise LookupError(f"{entity.name}.{m.target} refers to {relation.target}, which is gone")
+    by: Field | None = other.fields_by_name[m.lookup.by] if m.lookup is not None else None
+    return Target(
+        m.target,
+        identifier(relation.column),
+        FieldKind.UUID if by is None else by.kind,
+        relation.required,
+        False,
+        lookup=(qualified(other), "id" if by is None else identifier(by.column)),
+        lookup_name=f"{other.name} with {'id' if by is None else by.name}",
+        null_when_missing=m.lookup is not None and m.lookup.on_missing is OnMissing.NULL,
+    )
+
+
+def _placeholder_safe(sql: str | None) -> str | None:
+    return None if sql is None else sql.replace("%", "%%")
+
+
+def create_arriving(plan: MergePlan) -> Statement[Any]:
+    columns = ", ".join(f"{t.column} {t.staged_type}" for t in plan.targets)
+    return statement(
+        f"create temp table arriving (row_no bigint not null, id uuid not null, {columns})"
+        " on commit drop"
+    )
+
+
+def copy_arriving(plan: MergePlan) -> str:
+    columns = ", ".join(t.column for t in plan.targets)
+    return f"copy arriving (row_no, id, {columns}) from stdin (format binary)"
+
+
+def lock_table(plan: MergePlan) -> Statement[Any]:
+    """Keys without a unique index are only safe while nobody else writes the table."""
+    return statement(f"lock table {plan.table} in share row exclusive mode")
+
+
+def hold_lookups(plan: MergePlan) -> list[Statement[Any]]:
+    """Records that rows refer to cannot go away before the commit."""
+    return [
+        statement(
+            f"select count(*) from (select from {table} o where o.{by} in"
+            f" (select {_cast(t, 'a')} from arriving a) for key share of o) held"
+        )
+        for t in plan.targets
+        if t.lookup is not None
+        for table, by in [t.lookup]
+    ]
+
+
+def _cast(t: Target, alias: str) -> str:
+    """The staged value of a column in the type of the table (or of the lookup's field)."""
+    cast = f"::{SQL_TYPES[t.kind]}" if t.kind in _TRAVELS_AS else ""
+    return f"{alias}.{t.column}{cast}"
+
+
+def create_staged(plan: MergePlan) -> Statement[Any]:
+    """`staged` from `arriving`: values cast, references resolved, `missing_*` set where not."""
+    columns, joins = ["a.row_no", "a.id"], []
+    for n, t in enumerate(plan.targets):
+        if t.lookup is None:
+            columns.append(f"{_cast(t, 'a')} as {t.column}")
+            continue
+        table, by = t.lookup
+        columns.append(f"o{n}.id as {t.column}")
+        if not t.null_when_missing:
+            columns.append(f"case when o{n}.id is null then a.{t.column}::text end as missing_{n}")
+        joins.append(f"left join {table} o{n} on o{n}.{by} = {_cast(t, 'a')}")
+    return statement(
+        f"create temp table staged on commit drop as select {', '.join(columns)}"
+        f" from arriving a {' '.join(joins)} order by a.row_no"
+    )
+
+
+def needs_staging(plan: MergePlan) -> bool:
+    """Whether rows cannot be merged as they arrive."""
+    return any(t.lookup is not None or t.kind in _TRAVELS_AS for t in plan.targets)
+
+
+def rename_arriving() -> Statement[Any]:
+    return statement("alter table arriving rename to staged")
+
+
+def missing_references(plan: MergePlan) -> list[Statement[Clash]]:
+    """Rows whose reference names no record, one statement per reference."""
+
+    def reader(t: Target) -> Any:
+        return lambda row: Clash(row[0], t.name, row[1])
+
+    return [
+        statement(
+            f"select row_no, missing_{n} from staged where missing_{n} is not null order by row_no",
+            (),
+            reader(t),
+        )
+        for n, t in enumerate(plan.targets)
+        if t.lookup is not None and not t.null_when_missing
+    ]
+
+
+def drop_staged_rows(rows: Sequence[int]) -> Statement[Any]:
+    return statement("delete from staged where row_no = any(%s)", (list(rows),))
+
+
+def _match(plan: MergePlan, left: str, right: str) -> str:
+    """Equal keys; a null never equals, so such rows are never duplicates."""
+    if not plan.keys:
+        return "false"
+    return " and ".join(f"{left}.{k.column} = {right}.{k.column}" for k in plan.keys)
+
+
+def _fresh(t: Target, alias: str = "s") -> str:
+    """The value a row gives a new record."""
+    value = f"{alias}.{t.column}"
+    return value if t.default is None else f"coalesce({value}, {t.default})"
+
+
+def _incoming(plan: MergePlan, t: Target) -> str:
+    """The value a row gives an existing record; null in a merge means: keep."""
+    if plan.strategy is not DuplicateStrategy.MERGE:
+        return _fresh(t)
+    return f"nullif(s.{t.column}, '')" if t.kind in _EMPTY_TEXT else f"s.{t.column}"
+
+
+def _complete(plan: MergePlan, alias: str) -> str:
+    """A row that can become a new record."""
+    tests = [f"{_fresh(t, alias)} is not null" for t in plan.needed]
+    return " and ".join(tests) if tests else "true"
+
+
+def insert_new(plan: MergePlan, rows: range, *, expect_matches: bool) -> Statement[Any]:
+    """Rows become records in file order unless a unique index or equal keys stand in the way.
+
+    With an index on the keys it alone decides; looking for matches first (`expect_matches`) only
+    saves work. Without one the caller holds the table lock.
+    """
+    columns = ", ".join(t.column for t in plan.targets)
+    values = ", ".join(_fresh(t) for t in plan.targets)
+    tests = ["s.row_no >= %(first)s", "s.row_no < %(last)s", _complete(plan, "s")]
+    if plan.keys and (expect_matches or not plan.keys_indexed):
+        tests.append(f"not exists (select from {plan.table} t where {_match(plan, 't', 's')})")
+    if not plan.keys_indexed:
+        nulls = " or ".join(f"f.{k.column} is null" for k in plan.keys)
+        keys = ", ".join(f"f.{k.column}" for k in plan.keys)
+        window = "f.row_no >= %(first)s and f.row_no < %(last)s"
+        tests.append(
+            f"s.row_no in (select min(f.row_no) from staged f where {window}"
+            f" and {_complete(plan, 'f')} and not ({nulls}) group by {keys}"
+            f" union all select f.row_no from staged f where {window} and ({nulls}))"
+        )
+    return statement(
+        f"insert into {plan.table} (id, created_by, updated_by, {columns})"
+        f" select s.id, %(import)s::uuid, %(import)s::uuid, {values} from staged s"
+        f" where {' and '.join(tests)} order by s.row_no on conflict do nothing",
+        _range(plan, rows),
+    )
+
+
+def _range(plan: MergePlan, rows: range) -> dict[str, object]:
+    return {"first": rows.start, "last": rows.stop, "import": plan.import_id}
+
+
+def create_unplaced(plan: MergePlan, rows: range) -> Statement[Any]:
+    """`unplaced`: rows of the range that are no records, with the oldest record of equal keys."""
+    return statement(
+        "create temp table unplaced on commit drop as select distinct on (s.row_no) s.row_no,"
+        " m.id as target, e.row_no as by_row, coalesce(m.created_by = %(import)s, false) as mine"
+        f" from staged s left join {plan.table} m on {_match(plan, 'm', 's')}"
+        " left join staged e on e.id = m.id"
+        " where s.row_no >= %(first)s and s.row_no < %(last)s"
+        f" and not exists (select from {plan.table} t where t.id = s.id)"
+        " order by s.row_no, m.id",
+        _range(plan, rows),
+    )
+
+
+def drop_unplaced() -> Statement[Any]:
+    return statement("drop table unplaced")
+
+
+def matched_later() -> Statement[Any]:
+    """A record made by a later row was not there yet when this row had its turn."""
+    return statement("update unplaced set target = null where by_row > row_no")
+
+
+def count_matched() -> Statement[tuple[int, int]]:
+    """(rows that have a record, records they have)"""
+    return statement(
+        "select count(*), count(distinct target) from unplaced where target is not null",
+        (),
+        lambda row: (row[0], row[1]),
+    )
+
+
+def matched() -> Statement[Unplaced]:
+    return statement(
+        "select row_no, target, by_row, mine from unplaced where target is not null"
+        " order by row_no",
+        (),
+        lambda row: Unplaced(*row),
+    )
+
+
+def unmatched() -> Statement[int]:
+    return statement(
+        "select row_no from unplaced where target is null order by row_no", (), lambda row: row[0]
+    )
+
+
+def forget(rows: Sequence[int]) -> Statement[Any]:
+    return statement("delete from unplaced where row_no = any(%s)", (list(rows),))
+
+
+def incomplete(plan: MergePlan) -> list[Statement[Clash]]:
+    """Unmatched rows of a merge that lack what a new record must have."""
+
+    def reader(t: Target) -> Any:
+        return lambda row: Clash(row[0], t.name, "")
+
+    return [
+        statement(
+            "select row_no from unplaced join staged s using (row_no)"
+            f" where target is null and {_fresh(t)} is null",
+            (),
+            reader(t),
+        )
+        for t in plan.needed
+    ]
+
+
+def taken(plan: MergePlan, *, updating: bool) -> list[Statement[Clash]]:
+    """Rows whose unique value another record has: new ones, or those that update a record."""
+
+    def reader(t: Target) -> Any:
+        return lambda row: Clash(row[0], t.name, row[1], row[2])
+
+    found = []
+    for t in plan.others if updating else plan.unique:
+        value = _incoming(plan, t) if updating else _fresh(t)
+        whose = "u.target is not null and m.id <> u.target" if updating else "u.target is null"
+        found.append(
+            statement(
+                f"select u.row_no, m.{t.column}::text, m.id from unplaced u"
+                f" join staged s using (row_no) join {plan.table} m on m.{t.column} = {value}"
+                f" where {whose} order by u.row_no",
+                (),
+                reader(t),
+            )
+        )
+    return found
+
+
+_STAMP = "updated_at = now(), updated_by = %(import)s::uuid, xid = default, version = t.version + "
+
+
+def update_matched(plan: MergePlan) -> Statement[Any]:
+    """Each record matched by one row takes its values; a record that has them is not written."""
+    changing = [t for t in plan.targets if t not in plan.keys]
+    if not changing:
+        return statement("select from unplaced where false")
+    given = [_value(plan, t) for t in changing]
+    pairs = ", ".join(f"{t.column} = {v}" for t, v in zip(changing, given, strict=True))
+    have = ", ".join(f"t.{t.column}" for t in changing)
+    return statement(
+        f"update {plan.table} t set {pairs}, {_STAMP} 1 from unplaced u join staged s using (row_no)"
+        f" where t.id = u.target and row({have}) is distinct from row({', '.join(given)})",
+        {"import": plan.import_id},
+    )
+
+
+def _value(plan: MergePlan, t: Target) -> str:
+    incoming = _incoming(plan, t)
+    merging = plan.strategy is DuplicateStrategy.MERGE
+    return f"coalesce({incoming}, t.{t.column})" if merging else incoming
+
+
+def fold_matched(plan: MergePlan) -> Statement[int]:
+    """As `update_matched` where a record is matched by several rows: they apply in file order.
+
+    The answer is the number of rows that changed something; the version counts each of them.
+    """
+    columns = [t.column for t in plan.targets]
+    plain = ", ".join(columns)
+    steps = ", ".join(f"{_incoming(plan, t)} as {t.column}" for t in plan.targets)
+    base = ", ".join(f"t.{c}" for c in columns)
+    filled = "select * from step"
+    if plan.strategy is DuplicateStrategy.MERGE:
+        # The n-th value given so far starts group n; its first row holds the value of them all.
+        groups = ", ".join(f"count({c}) over so_far as g_{c}" for c in columns)
+        kept = ", ".join(
+            f"first_value({c}) over (partition by target, g_{c} order by row_no) as {c}"
+            for c in columns
+        )
+        filled = (
+            f"select target, row_no, {kept} from (select *, {groups} from step"
+            " window so_far as (partition by target order by row_no)) grouped"
+        )
+    pairs = ", ".join(f"{c} = d.{c}" for c in columns)
+    return statement(
+        f"with step as (select u.target, s.row_no, {steps} from unplaced u"
+        " join staged s using (row_no) where u.target is not null"
+        f" union all select t.id, 0, {base} from {plan.table} t"
+        " where t.id in (select target from unplaced)),"
+        f" filled as ({filled}),"
+        f" compared as (select *, row_no > 0 and row({plain}) is distinct from"
+        f" lag(row({plain})) over so_far as changed,"
+        " row_no = max(row_no) over (partition by target) as last"
+        " from filled window so_far as (partition by target order by row_no)),"
+        " total as (select target, count(*) filter (where changed) as changes"
+        " from compared group by target),"
+        f" written as (update {plan.table} t set {pairs}, {_STAMP} total.changes"
+        " from compared d join total using (target)"
+        " where d.last and total.changes > 0 and t.id = d.target)"
+        " select coalesce(sum(changes), 0)::bigint from total",
+        {"import": plan.import_id},
+        lambda row: int(row[0]),
+    )
+
+
+def entangled(plan: MergePlan) -> Statement[tuple[int, str, str]]:
+    """(row, key, value) of unique values that rows of different keys touch, in file order.
+
+    A row touches the values it brings and those its record has now. Only such rows depend on
+    the order in which the others are applied.
+    """
+    key = f"coalesce(row({', '.join(f's.{k.column}' for k in plan.keys)})::text, '')"
+    nulls = " or ".join(f"s.{k.column} is null" for k in plan.keys)
+    key = f"case when {nulls} then 'row ' || s.row_no else {key} end"
+    parts = []
+    for n, t in enumerate(plan.others):
+        parts.append(
+            f"select s.row_no, {key} as key, '{n}:' || ({_fresh(t)})::text as v from staged s"
+        )
+        parts.append(
+            f"select s.row_no, {key}, '{n}:' || m.{t.column}::text from staged s"
+            f" join {plan.table} m on {_match(plan, 'm', 's')}"
+        )
+    return statement(
+        f"with touched as materialized ({' union all '.join(parts)}),"
+        " shared as (select v from touched where v is not null group by v"
+        " having count(distinct key) > 1)"
+        " select row_no, key, v from touched join shared using (v) order by row_no",
+        (),
+        lambda row: (row[0], row[1], row[2]),
+    )

@@ -1,0 +1,138 @@
+"""A chunk of a file made ready for its merge: validated columns, new ids, refused rows aside."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from hubblewave_pipelines.core.entity import Catalog, Entity, Field, FieldKind
+from hubblewave_pipelines.core.import_ids import record_ids
+from hubblewave_pipelines.core.import_options import DuplicateStrategy, ImportOptions
+from hubblewave_pipelines.core.mapping import FieldMap, OnMissing
+from hubblewave_pipelines.storage.merging import RowFault
+from hubblewave_pipelines.transfer.coerce import coerce
+from hubblewave_pipelines.transfer.copy_rows import encode
+from hubblewave_pipelines.transfer.csv import Chunk
+
+
+@dataclass(frozen=True)
+class PreparedChunk:
+    """`rows` are those that passed, in binary COPY form; `faults` tell of the others."""
+
+    source: Chunk
+    rows: memoryview
+    faults: list[RowFault]
+
+    @property
+    def offset_start(self) -> int:
+        return self.source.offset_start
+
+    @property
+    def offset_end(self) -> int:
+        return self.source.offset_end
+
+    @property
+    def first_row(self) -> int:
+        return self.source.first_row
+
+    @property
+    def count(self) -> int:
+        return self.source.rows
+
+    def raw(self, row: int) -> str:
+        return self.source.raw(row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """How the cells of one mapping are read."""
+
+    m: FieldMap
+    field: Field
+    required: bool
+    lenient: bool  # a cell that cannot be a key of the lookup is as good as missing
+
+
+class Preparation:
+    """Chunks of one import to PreparedChunks. Pure but for the ids it makes."""
+
+    def __init__(
+        self,
+        entity: Entity,
+        catalog: Catalog,
+        maps: Sequence[FieldMap],
+        options: ImportOptions,
+    ) -> None:
+        # In a merge an empty cell keeps what the record has, so only the merge can tell.
+        merging = options.detect_duplicates and options.strategy is DuplicateStrategy.MERGE
+        self._columns = [_column(entity, catalog, m, merging=merging) for m in maps]
+
+    def prepare(self, chunk: Chunk) -> PreparedChunk:
+        faults = [RowFault(row.row, "", row.code, row.message) for row in chunk.malformed]
+        numbers = chunk.row_numbers
+        refused = np.zeros(len(numbers), bool)
+        arrays = [self._read(column, chunk, numbers, refused, faults) for column in self._columns]
+        if refused.any():
+            kept = pa.array(~refused)
+            arrays = [array.filter(kept) for array in arrays]
+            numbers = numbers[~refused]
+        ids = record_ids(numbers, unix_ms=time.time_ns() // 1_000_000)
+        id_column = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(16), len(numbers), [None, pa.py_buffer(ids.tobytes())]
+        )
+        rows = encode([pa.array(numbers, pa.int64()), id_column, *arrays])
+        return PreparedChunk(chunk, rows, faults)
+
+    def _read(
+        self,
+        column: _Column,
+        chunk: Chunk,
+        numbers: NDArray[np.int64],
+        refused: NDArray[np.bool_],
+        faults: list[RowFault],
+    ) -> pa.Array:
+        """The values of one column; marks `refused` and adds to `faults`."""
+        m = column.m
+        cells = chunk.table.column(m.source).combine_chunks()
+        if isinstance(cells, pa.ChunkedArray):
+            cells = (
+                pa.concat_arrays(cells.chunks) if cells.num_chunks else pa.array([], pa.string())
+            )
+        found = coerce(column.field, cells, trim=m.trim, date_format=m.date_format)
+        broken: set[int] = set()
+        for fault in found.faults:
+            if column.lenient:
+                continue
+            broken.add(fault.index)
+            refused[fault.index] = True
+            message = f"{m.target} {fault.detail}"
+            faults.append(RowFault(int(numbers[fault.index]), m.target, fault.code, message))
+        if column.required and found.values.null_count:
+            empty = np.flatnonzero(pc.is_null(found.values).to_numpy(zero_copy_only=False))
+            for index in empty.tolist():
+                if index not in broken:
+                    refused[index] = True
+                    message = f"{m.target} is required, and {m.source} is empty"
+                    faults.append(RowFault(int(numbers[index]), m.target, "required", message))
+        return found.values
+
+
+def _column(entity: Entity, catalog: Catalog, m: FieldMap, *, merging: bool) -> _Column:
+    field = entity.fields_by_name.get(m.target)
+    if field is not None:
+        needed = field.required and field.default is None and not merging
+        return _Column(m, field, needed, lenient=False)
+    reference = entity.references[m.target]
+    lenient = False
+    key = Field(id="", name=m.target, kind=FieldKind.UUID)
+    if m.lookup is not None:
+        other = catalog.named(m.lookup.entity)
+        if other is None:
+            raise LookupError(f"{m.lookup.entity} is gone")
+        key = Field(id="", name=m.target, kind=other.fields_by_name[m.lookup.by].kind)
+        lenient = m.lookup.on_missing is OnMissing.NULL
+    return _Column(m, key, reference.required and not merging, lenient)

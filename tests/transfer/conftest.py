@@ -1,0 +1,153 @@
+"""Imports without API and Dagster: a file, an entity, and the engine between them."""
+
+import hashlib
+import itertools
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubblewave_pipelines.core.entity import Catalog, Entity
+from hubblewave_pipelines.core.import_options import parse_options
+from hubblewave_pipelines.core.mapping import as_json, parse_mapping
+from hubblewave_pipelines.core.reading import Reading
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage import imports, physical
+from hubblewave_pipelines.storage.database import Database, statement
+from hubblewave_pipelines.storage.ddl import define
+from hubblewave_pipelines.storage.imports import ImportJob, NewImport, RefusedRow
+from hubblewave_pipelines.storage.tenants import Tenant
+from hubblewave_pipelines.transfer.formats import read_header
+from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress, run_import
+
+_names = itertools.count()
+
+
+def _unheld() -> None:
+    """A lease that nobody takes away."""
+
+
+@dataclass
+class Importing:
+    """One tenant's imports: `define`, `upload`, `run`, and what is in the tables afterwards."""
+
+    owner: Database
+    worker: Database
+    tenant: Tenant
+    directory: Path
+    catalog: Catalog | None = None
+
+    def define(self, *definitions: dict[str, Any]) -> Catalog:
+        self.catalog = define(self.owner, self.tenant, *definitions)
+        return self.catalog
+
+    def entity(self, name: str) -> Entity:
+        assert self.catalog is not None
+        found = self.catalog.named(name)
+        assert found is not None
+        return found
+
+    def upload(
+        self, name: str, content: bytes | str | Path, mapping: Any = None, **options: Any
+    ) -> uuid.UUID:
+        """The job row that the API would write for this file."""
+        entity = self.entity(name)
+        assert self.catalog is not None
+        if isinstance(content, Path):
+            path = content
+        else:
+            path = self.directory / f"upload{next(_names)}.csv"
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        reading = Reading()
+        parsed = parse_options(options, reading)
+        header = read_header(path, delimiter=parsed.delimiter, quote=parsed.quote)
+        maps = parse_mapping(
+            mapping, entity=entity, catalog=self.catalog, header=header.names, reading=reading
+        )
+        assert not reading.faults, reading.faults
+        new = NewImport(
+            id=uuid.uuid4(),
+            tenant_id=self.tenant.id,
+            entity_id=entity.id,
+            entity_name=entity.name,
+            file_name="upload.csv",
+            file_size=path.stat().st_size,
+            file_type="csv",
+            file_sha256=hashlib.sha256(path.read_bytes()[:1000]).digest(),
+            spool_path=str(path),
+            mapping=as_json(maps),
+            options=parsed.as_json(),
+            created_by=uuid.uuid4(),
+        )
+        with self.worker.transaction(self.tenant.id) as tx:
+            tx.run(imports.insert_job(new))
+        return new.id
+
+    def run(
+        self,
+        import_id: uuid.UUID,
+        *,
+        chunk_rows: int = 50_000,
+        still_held: Callable[[], None] = _unheld,
+        progress: Callable[[ImportProgress], None] = lambda _: None,
+    ) -> ImportOutcome:
+        return run_import(
+            self.worker,
+            Settings.model_validate({"import_chunk_rows": chunk_rows}),
+            self.tenant.id,
+            import_id,
+            run_id="run-1",
+            still_held=still_held,
+            progress=progress,
+        )
+
+    def load(
+        self,
+        name: str,
+        content: bytes | str | Path,
+        mapping: Any = None,
+        *,
+        chunk_rows: int = 50_000,
+        **options: Any,
+    ) -> ImportOutcome:
+        return self.run(self.upload(name, content, mapping, **options), chunk_rows=chunk_rows)
+
+    def job(self, import_id: uuid.UUID) -> ImportJob:
+        with self.worker.transaction(self.tenant.id) as tx:
+            job = tx.one(imports.job_by_id(self.tenant.id, import_id))
+        assert job is not None
+        return job
+
+    def refused(self, import_id: uuid.UUID) -> list[RefusedRow]:
+        with self.worker.transaction(self.tenant.id) as tx:
+            return tx.all(imports.refused_rows(self.tenant.id, import_id, limit=10_000))
+
+    def records(self, name: str, *, version: bool = False) -> list[dict[str, Any]]:
+        """Every record by public name, in order of creation."""
+        entity = self.entity(name)
+        columns = {n: c for n, c in entity.columns.items() if n not in ("createdAt", "updatedAt")}
+        if not version:
+            columns = {n: c for n, c in columns.items() if n not in ("id", "version")}
+        listed = ", ".join(columns.values())
+        query = f"select {listed} from {physical.qualified(entity)} order by id"
+        with self.owner.transaction() as tx:
+            rows = tx.all(statement(query))
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def empty(self) -> None:
+        """Remove every record and every import."""
+        assert self.catalog is not None
+        with self.owner.transaction() as tx:
+            for entity in self.catalog:
+                tx.run(statement(f"truncate {physical.qualified(entity)} cascade"))
+            tx.run(statement("truncate hubblewave.import_jobs cascade"))
+
+
+@pytest.fixture
+def importing(
+    owner_database: Database, worker_database: Database, tenant: Tenant, tmp_path: Path
+) -> Importing:
+    return Importing(owner_database, worker_database, tenant, tmp_path)
