@@ -189,15 +189,16 @@ def _unique(before: Entity, after: Entity) -> list[Step]:
 def _unseen_rules(before: Entity, after: Entity) -> list[Step]:
     """Rules that the table does not know (patterns, forms of e-mail and URL) are checked by us."""
     old = {field.id: field for field in before.fields}
-    formed = (FieldKind.EMAIL, FieldKind.URL)
+    forms = {FieldKind.EMAIL: "an e-mail address", FieldKind.URL: "a URL"}
     steps = []
     for field in after.fields:
         was = old.get(field.id)
         if was is None:
             continue
         stricter = field.pattern is not None and field.pattern != was.pattern
-        if stricter or (field.kind in formed and field.kind is not was.kind):
-            rule = f"a {field.kind}" + (f" that matches {field.pattern}" if field.pattern else "")
+        if stricter or (field.kind in forms and field.kind is not was.kind):
+            rule = forms.get(field.kind, "a text")
+            rule += f" that matches {field.pattern}" if field.pattern else ""
             steps.append(
                 Step(
                     f"check that {field.name} of every record is {rule}",

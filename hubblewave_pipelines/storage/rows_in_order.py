@@ -33,7 +33,7 @@ def check_state(
         rows = _count(tx, qualified(before))
         if rows != "0" and not force:
             raise Conflict(
-                f"{before.name} holds {rows} records, which would be lost. "
+                f"{before.name} holds {rows} record{'' if rows == '1' else 's'}, which would be lost. "
                 "Repeat with ?force=true to delete them with it."
             )
         return
@@ -45,7 +45,7 @@ def check_state(
         pairs = _count(tx, physical.link_table(before.schema, link))
         if pairs != "0":
             raise Conflict(
-                f"{relation.name} holds {pairs} pairs, which would be lost. "
+                f"{relation.name} holds {pairs} pair{'' if pairs == '1' else 's'}, which would be lost. "
                 "Repeat with ?force=true to delete them with it."
             )
 
@@ -103,20 +103,24 @@ def _refusal(
     number = 0 if count is None else count[0]
     shown = ", ".join(f"{_short(value)} in {id}" for id, value in samples)
     return Conflict(
-        f"{number:,} records have a {proof.field} that is not {proof.rule}, for example {shown}. "
-        "Correct them first."
+        f"{proof.field} is not {proof.rule} in {_records(number)}, for example {shown}. "
+        "Correct that first."
     )
+
+
+def _records(number: int) -> str:
+    return f"{number:,} record{'' if number == 1 else 's'}"
 
 
 def _explain_duplicates(tx: Transaction, table: str, proof: Proof) -> Conflict:
     groups = f"select {proof.column}::text v, count(*) n from {table} where {proof.column} is not null group by 1 having count(*) > 1"  # noqa: S608 - physical names
     total = tx.one(spelled(f"select count(*) from ({groups}) g"))  # noqa: S608
     samples = tx.all(spelled(f"{groups} order by 2 desc, 1 limit {_SAMPLES}"))
-    shown = ", ".join(f"{_short(value)} ({number} records)" for value, number in samples)
+    shown = ", ".join(f"{_short(value)} ({_records(number)})" for value, number in samples)
     number = 0 if total is None else total[0]
     return Conflict(
-        f"{proof.field} cannot be unique: {number:,} values occur more than once, for example "
-        f"{shown}. Correct them first."
+        f"{proof.field} cannot be unique: {number:,} value{' occurs' if number == 1 else 's occur'} "
+        f"more than once, for example {shown}. Correct that first."
     )
 
 
