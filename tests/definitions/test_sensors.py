@@ -24,9 +24,7 @@ Read = Callable[[WorkRequest], WorkRequest]
 REPOSITORY = definitions_of(json.loads(state_of(GRAPH)), None).get_repository_def()
 
 
-def tick(
-    name: str, instance: DagsterInstance, platform: ScriptedPlatform
-) -> SensorExecutionData:
+def tick(name: str, instance: DagsterInstance, platform: ScriptedPlatform) -> SensorExecutionData:
     sensor = REPOSITORY.get_sensor_def(name)
     with dg.build_sensor_context(
         instance=instance, repository_def=REPOSITORY, resources={"platform": platform}
