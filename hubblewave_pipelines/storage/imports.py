@@ -163,15 +163,16 @@ def job_by_id(tenant_id: UUID, import_id: UUID, *, lock: bool = False) -> Statem
     return compiled(query.with_for_update() if lock else query, _job)
 
 
-def jobs_of(
-    tenant_id: UUID, *, limit: int, before: tuple[datetime, UUID] | None = None
-) -> Statement[ImportJob]:
-    """Jobs, newest first, from the one after `before` on."""
+def jobs_of(tenant_id: UUID, *, limit: int, offset: int = 0) -> Statement[ImportJob]:
+    """Jobs, newest first."""
     query = select(*_JOB).where(_j.tenant_id == tenant_id)
-    if before is not None:
-        at, job_id = before
-        query = query.where(or_(_j.created_at < at, and_(_j.created_at == at, _j.id < job_id)))
-    return compiled(query.order_by(_j.created_at.desc(), _j.id.desc()).limit(limit), _job)
+    query = query.order_by(_j.created_at.desc(), _j.id.desc()).limit(limit).offset(offset)
+    return compiled(query, _job)
+
+
+def count_jobs(tenant_id: UUID) -> Statement[int]:
+    query = select(func.count()).select_from(import_jobs).where(_j.tenant_id == tenant_id)
+    return compiled(query, lambda row: row[0])
 
 
 def start_job(tenant_id: UUID, import_id: UUID, run_id: str) -> Statement[ImportJob]:
@@ -315,6 +316,7 @@ def refused_rows(
     import_id: UUID,
     *,
     limit: int,
+    offset: int = 0,
     after: tuple[int, str] = (0, ""),
 ) -> Statement[RefusedRow]:
     """Faults by row and field, from the one after `after` on."""
@@ -325,8 +327,17 @@ def refused_rows(
         .where(or_(e.row_no > after[0], and_(e.row_no == after[0], e.field > after[1])))
         .order_by(e.row_no, e.field)
         .limit(limit)
+        .offset(offset)
     )
     return compiled(query, lambda row: RefusedRow(*row))
+
+
+def count_errors(tenant_id: UUID, import_id: UUID) -> Statement[int]:
+    e = import_errors.c
+    query = select(func.count()).select_from(import_errors)
+    return compiled(
+        query.where(e.tenant_id == tenant_id, e.import_id == import_id), lambda row: row[0]
+    )
 
 
 def forget_progress(tenant_id: UUID, import_id: UUID) -> list[Statement[Any]]:

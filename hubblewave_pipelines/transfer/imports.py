@@ -246,6 +246,8 @@ class _Import:
             self.database.transaction(self.tenant_id) as tx,
             ahead(self._chunks(plan, None)) as made,
         ):
+            for step in imports.forget_progress(self.tenant_id, self.import_id):
+                tx.run(step)  # why an earlier attempt was given up
             for chunk in made:
                 entry, faults = self._write(tx, merge, chunk, len(entries))
                 if faults:
