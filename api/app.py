@@ -8,7 +8,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI
 
-from api import entities, health, keys, problems, records
+from api import entities, health, imports, keys, problems, records
 from api.context import Platform
 from api.dagster import DagsterClient
 from api.gateway import PREFIX, Gateway
@@ -81,7 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router)
-    for module in (entities, keys):
+    for module in (entities, imports, keys):
         app.include_router(module.router, prefix=PREFIX)
     # Whatever no fixed path claims: one handler for the records of all entities.
     app.router.default = records.application(PREFIX)
