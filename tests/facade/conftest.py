@@ -3,12 +3,15 @@
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 
@@ -16,8 +19,9 @@ from api.app import create_app
 from hubblewave_pipelines.core.identity import new_api_key
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage import tenants
-from hubblewave_pipelines.storage.database import Database
+from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.tenants import Tenant
+from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 
 Connect = Callable[..., httpx.Client]
 
@@ -61,12 +65,47 @@ def serving(settings: Settings) -> Iterator[str]:
     listener.close()
 
 
+def settings_for(database_url: str, data_dir: Path, **more: object) -> Settings:
+    """Settings of an API process; no Dagster answers, as when it is down."""
+    given = {"database_url": database_url, "data_dir": data_dir, "log_level": "ERROR"}
+    return Settings.model_validate({**given, "dagster_url": "http://127.0.0.1:9", **more})
+
+
 @pytest.fixture
 def api_settings(database_url: str, data_dir: Path) -> Settings:
-    """Settings of an API process; no Dagster answers, as when it is down."""
-    return Settings.model_validate(
-        {"database_url": database_url, "data_dir": data_dir, "dagster_url": "http://127.0.0.1:9"}
-    )
+    return settings_for(database_url, data_dir)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A platform that the tests of a module share, for tests that leave nothing behind."""
+
+    url: str
+    owner: Database
+    tenant: Tenant
+    key: str
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"X-API-Key": key or self.key}, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def standing(
+    server: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Standing]:
+    name = f"shared_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.url("postgres", user="postgres"), autocommit=True) as admin:
+        admin.execute(f"create database {name} template {template} owner hubblewave")
+        owner = Database(server.url(name), Role.OWNER)
+        with owner.transaction() as tx:
+            tenant = tx.one(tenants.insert_tenant("default", "Default", "enterprise"))
+            assert tenant is not None
+            for step in tenants.create_schema(tenant):
+                tx.run(step)
+        with serving(settings_for(server.url(name), tmp_path_factory.mktemp("data"))) as url:
+            yield Standing(url, owner, tenant, make_key(owner, tenant))
+        owner.close()
+        admin.execute(f"drop database {name} with (force)")
 
 
 @pytest.fixture
