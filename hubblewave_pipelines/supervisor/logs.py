@@ -1,6 +1,7 @@
 """The output of all children: one stream with a name before each line, and one file per child."""
 
 import os
+import re
 import selectors
 import threading
 import time
@@ -11,6 +12,7 @@ _COLOURS = (36, 32, 33, 35, 34, 96, 92)
 _FILE_BYTES = 10_000_000
 _FILES = 3
 _LONGEST_LINE = 65_536  # a longer one is cut into several, so that memory stays bounded
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Output:
@@ -91,12 +93,13 @@ class Output:
             self._line(name, line.decode(errors="replace").rstrip("\r"))
 
     def _line(self, name: str, text: str) -> None:
+        plain = _ESCAPES.sub("", text)  # Dagster colours its log whether or not a terminal reads it
         with self._writing:
             try:
-                self._to_file(name, text)
+                self._to_file(name, plain)
             except OSError as error:  # a full disk must not stop children that write their output
                 self._to_stream("up", f"{name}.log cannot be written: {error}")
-            self._to_stream(name, text)
+            self._to_stream(name, text if self._colour else plain)
 
     def _to_file(self, name: str, text: str) -> None:
         if name not in self._files:

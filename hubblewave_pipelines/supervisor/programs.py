@@ -46,7 +46,7 @@ def webserver(settings: Settings) -> list[str]:
 
 def daemon(settings: Settings) -> list[str]:
     arguments = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(_workspace(settings))]
-    return [*arguments, "--log-level", "info"]
+    return [*arguments, "--log-level", "warning"]  # at info it says every 5 s that nothing is due
 
 
 def _workspace(settings: Settings) -> Path:

@@ -59,7 +59,6 @@ class Stack:
         url = settings.require_database_url()
         self._output.say(f"database schema at revision {migrate(url)}")
         self._owner = Database(url, Role.OWNER, size=1)
-        self._closing.callback(self._owner.close)
         first_start.make_first_tenant(self._owner)
         settings.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._pause(0)
@@ -74,6 +73,8 @@ class Stack:
             forget = partial(settings.runner_socket.unlink, missing_ok=True)
             serving.append(self._child("runner", programs.runner(), environment, before=forget))
         self._stage(*serving, probe=ping)
+        # The webserver and the daemon would log a page of errors about a code server that is not up.
+        self._until(lambda: None if ping() else "the code server does not answer")
         self._stage(
             self._child("webserver", programs.webserver(settings), environment),
             self._child("daemon", programs.daemon(settings), environment),
@@ -83,13 +84,8 @@ class Stack:
     def wait_ready(self) -> Ready:
         """Wait until every part answers, restarting what ends meanwhile."""
         settings = self.settings
-        said, since = "", time.monotonic()
-        while missing := self._missing():
-            self.watch.tick()
-            if missing != said and time.monotonic() - since > _STILL_WAITING:
-                said, since = missing, time.monotonic()
-                self._output.say(f"still waiting: {missing}")
-            self._pause(0.25)
+        for missing in self._checks():
+            self._until(missing)
         if self._owner is None:
             raise Misconfigured("The platform was not started.")
         tenant = first_start.make_first_tenant(self._owner)
@@ -112,6 +108,8 @@ class Stack:
             os.write(self._guard_pipe, b"bye\n")
             os.close(self._guard_pipe)
             self.watch.stop([self._guard], timeout=2)
+        if self._owner is not None:
+            self._owner.close()
         if self._postgres is not None:
             self.watch.stop([self._postgres], timeout=60)
             self._postgres.stop()
@@ -188,18 +186,29 @@ class Stack:
         for index, child in enumerate(children):
             self.watch.add(child, probe=probe if index == 0 else None)
 
-    def _missing(self) -> str | None:
+    def _until(self, missing: Callable[[], str | None]) -> None:
+        """Wait until nothing is missing, restarting what ends meanwhile and saying what lacks."""
+        said, since = "", time.monotonic()
+        while what := missing():
+            self.watch.tick()
+            if what != said and time.monotonic() - since > _STILL_WAITING:
+                said, since = what, time.monotonic()
+                self._output.say(f"still waiting: {what}")
+            self._pause(0.2)
+
+    def _checks(self) -> list[Callable[[], str | None]]:
+        """What must be there before the platform is ready, the quickest first."""
         settings = self.settings
-        if not probes.answers(f"{_local(settings.api_host, settings.api_port)}/health/ready"):
-            return "the API is not ready"
-        if settings.warm_launcher and not (
-            settings.runner_socket is not None and settings.runner_socket.exists()
-        ):
-            return "the runner does not listen yet"
+        api = f"{_local(settings.api_host, settings.api_port)}/health/ready"
         dagster = _local(settings.dagster_host, settings.dagster_port)
-        if not probes.answers(f"{dagster}/server_info"):
-            return "Dagster's webserver does not answer"
-        return probes.location_missing(dagster) or probes.daemon_missing(dagster)
+        checks: list[Callable[[], str | None]] = [
+            lambda: None if probes.answers(api) else "the API is not ready",
+            partial(probes.location_missing, dagster),
+            partial(probes.daemon_missing, dagster),
+        ]
+        if settings.warm_launcher and (listening := settings.runner_socket) is not None:
+            checks.append(lambda: None if listening.exists() else "the runner does not listen yet")
+        return checks
 
 
 def _local(host: str, port: int) -> str:
