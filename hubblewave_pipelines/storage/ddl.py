@@ -30,7 +30,16 @@ from hubblewave_pipelines.storage.rows_in_order import check_state, check_values
 from hubblewave_pipelines.storage.steps import Phase, Step
 from hubblewave_pipelines.storage.tenants import Tenant
 
-__all__ = ["SQL_TYPES", "Step", "Wish", "apply_change", "change_definition", "define", "plan_change", "preview"]
+__all__ = [
+    "SQL_TYPES",
+    "Step",
+    "Wish",
+    "apply_change",
+    "change_definition",
+    "define",
+    "plan_change",
+    "preview",
+]
 
 T = TypeVar("T")
 
@@ -40,6 +49,7 @@ _BUILD_LOCK_TIMEOUT = "30s"  # a build in the queue holds up neither readers nor
 # Autovacuum gives way to whoever has waited for a second (deadlock_timeout), and not before.
 _VACUUM_LOCK_TIMEOUT = "1500ms"
 _PATIENCE = 20.0  # seconds of coming again before the caller is told to
+_TURN = 60.0  # seconds to wait for another change of the same tenant
 _Change = tuple[Entity | None, Entity | None]
 
 
@@ -216,26 +226,38 @@ def _lock_key(tenant_id: UUID) -> int:
     return int.from_bytes(digest, signed=True)
 
 
+def _wait_for_turn(connection: Connection, tenant_id: UUID) -> None:
+    """Take the tenant's lock. Asks again and again: a statement that waits holds a snapshot, and a
+    concurrent index build of the one who has the lock would wait for that."""
+    until = time.monotonic() + _TURN
+    while True:
+        row = connection.execute(
+            "select pg_try_advisory_lock(%s)", (_lock_key(tenant_id),)
+        ).fetchone()
+        if row is not None and row[0]:
+            return
+        if time.monotonic() > until:
+            raise Unavailable(
+                "Another change of this tenant's definitions is still going on.", retry_after=30
+            )
+        time.sleep(0.05)
+
+
 @contextmanager
 def definitions(owner: Database, tenant_id: UUID) -> Iterator[Definitions]:
     """The tenant's definitions, for this process alone to change.
 
-    Raises Unavailable when another change takes longer than 30 s or the database is away.
+    Raises Unavailable when another change takes longer than a minute or the database is away.
     """
     try:
         connection = owner.connect()
     except psycopg.OperationalError as error:
         raise Unavailable("PostgreSQL cannot be reached.", retry_after=5) from error
     try:
-        connection.execute("set lock_timeout = '30s'")
-        connection.execute("select pg_advisory_lock(%s)", (_lock_key(tenant_id),))
+        _wait_for_turn(connection, tenant_id)
         held = Definitions(connection, tenant_id)
         held.undo_unfinished()
         yield held
-    except errors.LockNotAvailable as busy:
-        raise Unavailable(
-            "Another change of this tenant's definitions is still going on.", retry_after=30
-        ) from busy
     except (psycopg.OperationalError, psycopg.InterfaceError) as gone:
         raise Unavailable(
             "PostgreSQL went away during the change. The next change undoes what was begun.",

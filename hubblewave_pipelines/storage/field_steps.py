@@ -6,10 +6,9 @@ from hubblewave_pipelines.storage.physical import identifier, qualified
 from hubblewave_pipelines.storage.steps import Lock, Phase, Proof, Step
 
 
-def field_steps(before: Entity, after: Entity) -> list[Step]:
-    """Steps for the fields that came, went or got other rules; their types have been settled."""
+def rule_steps(before: Entity, after: Entity) -> list[Step]:
+    """Steps for rules that came or went; their columns, references too, are there by then."""
     return [
-        *_columns(before, after),
         *_checks(before, after),
         *_required(before, after),
         *_unique(before, after),
@@ -17,7 +16,8 @@ def field_steps(before: Entity, after: Entity) -> list[Step]:
     ]
 
 
-def _columns(before: Entity, after: Entity) -> list[Step]:
+def column_steps(before: Entity, after: Entity) -> list[Step]:
+    """Steps for fields that came or went, and for their defaults."""
     table = qualified(after)
     old = {field.id: field for field in before.fields}
     new = {field.id: field for field in after.fields}

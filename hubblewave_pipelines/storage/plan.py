@@ -5,7 +5,7 @@ from hubblewave_pipelines.core.errors import Conflict, Fault
 from hubblewave_pipelines.core.relations import dependents
 from hubblewave_pipelines.core.values import TEXT_KINDS
 from hubblewave_pipelines.storage import physical
-from hubblewave_pipelines.storage.field_steps import field_steps, newly_required
+from hubblewave_pipelines.storage.field_steps import column_steps, newly_required, rule_steps
 from hubblewave_pipelines.storage.physical import identifier, qualified
 from hubblewave_pipelines.storage.relation_steps import (
     create_link,
@@ -29,8 +29,9 @@ def plan_change(before: Entity | None, after: Entity | None, catalog: Catalog) -
         return []
     _refuse_new_types(before, after)
     steps = [
-        *field_steps(before, after),
+        *column_steps(before, after),
         *relation_steps(before, after, catalog),
+        *rule_steps(before, after),
         *_renames(before, after, catalog),
         _publish(f"publish the new definition of {after.name}"),
     ]

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
 
 from hubblewave_pipelines.core.definition import as_json
 from hubblewave_pipelines.storage.catalog import load_catalog
-from hubblewave_pipelines.storage.database import Database, statement
+from hubblewave_pipelines.storage.database import Database, Statement, statement
 from hubblewave_pipelines.storage.ddl import Wish, _lock_key, change_definition, define
 from hubblewave_pipelines.storage.physical import qualified
 from hubblewave_pipelines.storage.tenants import Tenant
@@ -41,7 +42,7 @@ BODY: dict[str, Any] = {
     "name": "Contact",
     "pluralName": "Contacts",
     "fields": [
-        {"name": "a", "type": "text", "required": True},
+        {"name": "a", "type": "text", "required": True, "maxLength": 100},
         {"name": "b", "type": "enum", "enum": ["x", "y"]},
         {"name": "gone", "type": "text", "unique": True, "required": True},
     ],
@@ -104,3 +105,34 @@ def test_a_killed_change_is_undone_by_the_next(
         )
         links = tx.one(statement("select count(*) from pg_tables where tablename like 'l\\_%%'"))
         assert links == (1,)
+
+
+def test_a_killed_index_build_is_taken_away_by_the_next(
+    owner_database: Database, app_database: Database, tenant: Tenant
+) -> None:
+    """The server builds on after its client is dead, so the index is there, valid or not."""
+    _, before = define(owner_database, tenant, TARGET, BODY)
+    command = [sys.executable, "-c", PROGRAM, owner_database.url, str(tenant.id)]
+    unique = {**BODY, "fields": [{**BODY["fields"][0], "unique": True}, *BODY["fields"][1:]]}
+    waiting = statement(
+        "select from pg_stat_activity where query like 'create unique index concurrently%%' "
+        "and wait_event_type = 'Lock'"
+    )
+    columns = ", ".join(before.columns[name] for name in ("a", "gone"))
+    with app_database.transaction(tenant.id) as writer:
+        writer.run(statement(f"insert into {qualified(before)} ({columns}) values ('1', 'g')"))
+        with subprocess.Popen([*command, json.dumps(unique), "9999"]) as process:
+            pause = threading.Event()
+            while not _any(owner_database, waiting):
+                assert process.poll() is None
+                pause.wait(0.05)
+            process.kill()
+    wish = Wish("Contact", {**as_json(before), "description": "repaired"})
+    _, repaired = change_definition(owner_database, tenant.id, wish, requested_by=None)
+    assert repaired is not None
+    assert surplus(owner_database, repaired) == set()
+
+
+def _any(database: Database, query: Statement[Any]) -> bool:
+    with database.transaction() as tx:
+        return tx.all(query) != []

@@ -52,8 +52,10 @@ def waits(database: Database, mode: str) -> bool:
 
 def until(happened: Callable[[], bool], change: Future[Any]) -> None:
     """Come back when it has happened; the change must not be over before."""
+    pause = threading.Event()
     while not happened():
         assert not change.done(), change.result()
+        pause.wait(0.02)
 
 
 def test_a_change_behind_a_long_reader_stops_no_other_reader(
