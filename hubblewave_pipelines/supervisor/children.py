@@ -18,6 +18,11 @@ _PROBE_EVERY, _PROBE_AGAIN = 5.0, 1.0
 _PROBE_FAILURES = 3
 
 
+def pause_after(ends: int) -> float:
+    """Seconds to wait before the next start, after `ends` earlier ends in a row."""
+    return min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(ends, 16))
+
+
 class Part(Protocol):
     """Something that runs beside us: a child process or the embedded server."""
 
@@ -101,6 +106,7 @@ class Child:
 class _Watched:
     part: Part
     probe: Callable[[], bool] | None
+    probe_every: float
     started_at: float = field(default_factory=time.monotonic)
     restart_at: float | None = None
     ends: int = 0
@@ -120,14 +126,16 @@ class Watch:
     def parts(self) -> list[Part]:
         return [watched.part for watched in self._watched]
 
-    def add(self, part: Part, *, probe: Callable[[], bool] | None = None) -> None:
-        """Start `part` and keep it running. A `probe` that answered once and then fails repeatedly
-        has the part restarted, dead or not.
+    def add(
+        self, part: Part, *, probe: Callable[[], bool] | None = None, every: float = _PROBE_EVERY
+    ) -> None:
+        """Start `part` and keep it running. A `probe` (asked `every` so many seconds) that answered
+        once and then fails repeatedly has the part restarted, dead or not.
 
         Raises what the first start raises.
         """
         part.start()
-        self._watched.append(_Watched(part, probe))
+        self._watched.append(_Watched(part, probe, every))
 
     def tick(self) -> None:
         """Notice ends, restart what is due, probe what is due. Takes no longer than its probes."""
@@ -153,7 +161,7 @@ class Watch:
     def _ended(self, watched: _Watched, how: str) -> None:
         if time.monotonic() - watched.started_at > _SETTLED:
             watched.ends = 0
-        pause = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2**watched.ends)
+        pause = pause_after(watched.ends)
         watched.ends += 1
         watched.restart_at = time.monotonic() + pause
         self._say(f"{watched.part.name} {how}; starting it again in {pause:g} s")
@@ -173,7 +181,8 @@ class Watch:
         well = probe()
         watched.seen_well = watched.seen_well or well
         watched.failures = 0 if well or not watched.seen_well else watched.failures + 1
-        watched.next_probe = time.monotonic() + (_PROBE_AGAIN if watched.failures else _PROBE_EVERY)
+        every = min(_PROBE_AGAIN, watched.probe_every) if watched.failures else watched.probe_every
+        watched.next_probe = time.monotonic() + every
         if watched.failures >= _PROBE_FAILURES:
             watched.part.stop(timeout=5)
             self._ended(watched, "runs but does not answer, and was stopped")
