@@ -32,7 +32,6 @@ class PgDefsStateStorage(DefsStateStorage[Any], ConfigurableClass):
     def __init__(
         self, url: str, copy_dir: str | None = None, inst_data: ConfigurableClassData | None = None
     ) -> None:
-        super().__init__()
         self._inst_data = inst_data
         self._database = Database(url, Role.WORKER)
         self._copy = Path(copy_dir) if copy_dir else None

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.defs_state.base import DefsStateStorage
 from dagster.components.utils.defs_state import DefsStateConfig
 from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
@@ -124,7 +125,9 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
         )
         for entity in entities:
             assets += [_entity_spec(tenant, entity), _rejected_spec(tenant, entity)]
-    launchable = [import_adhoc, import_assets] if assets else [import_adhoc]
+    launchable: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [import_adhoc]
+    if assets:
+        launchable.append(import_assets)
     return dg.Definitions(
         assets=assets,
         jobs=[*launchable, event_retention],

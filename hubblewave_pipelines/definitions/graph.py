@@ -14,7 +14,7 @@ import httpx
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._serdes import deserialize_value, serialize_value
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 from dagster_shared.serdes.objects.models.defs_state_info import DefsStateInfo
 from psycopg import OperationalError
 

@@ -67,7 +67,7 @@ class WarmRunLauncher(DefaultRunLauncher):
             return False
         path = self._socket
         if path is None or run.tags.get(LAUNCHER_TAG) != WARM:
-            return bool(super().terminate(run_id))
+            return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
         self._instance.report_run_canceling(run)
         try:
             return bool(ask_runner(path, {"terminate": run_id}).get("signalled"))

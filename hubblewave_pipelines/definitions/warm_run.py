@@ -15,6 +15,7 @@ from dagster._utils.interrupts import capture_interrupts
 
 from hubblewave_pipelines.core.errors import LostLease
 from hubblewave_pipelines.definitions.attempt import hold_lease_of_process
+from hubblewave_pipelines.definitions.entities import STATE_KEY, VERSION_METADATA
 from hubblewave_pipelines.definitions.resources import Platform
 
 logger = logging.getLogger("hubblewave.runner")
@@ -55,8 +56,6 @@ def _load_pinned(instance: DagsterInstance, run: DagsterRun) -> bool:
     data = pinned_load_data(instance, run)
     if data is None or data.defs_state_info is None:
         return False
-    from hubblewave_pipelines.definitions.entities import STATE_KEY, VERSION_METADATA
-
     module = sys.modules[LOCATION]
     held = module.defs.metadata[VERSION_METADATA].value
     if (data.defs_state_info.get_version(STATE_KEY) or "none") == held:

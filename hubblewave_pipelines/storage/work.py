@@ -77,7 +77,7 @@ def lease_key(run_id: str) -> int:
 
 def retry_delay(attempt: int) -> timedelta:
     """How long to wait before the attempt after failed attempt number `attempt` (from 0)."""
-    return min(timedelta(seconds=2) * 2 ** min(attempt, 20), _LONGEST_WAIT)
+    return min(timedelta(seconds=2 << min(attempt, 20)), _LONGEST_WAIT)
 
 
 def insert_request(
