@@ -142,17 +142,17 @@ def _farewell(ready: dict[str, Any], key: str) -> str:
     return "\n".join(
         [
             "",
-            "[bold]Open[/bold]",
+            "Open",
             f"  Dagster   {ready['dagster_url']}/asset-groups",
             f"  API       {api}/api/v1/flights   (key below)",
             f"  database  {ready['database_url']}",
             "",
-            f"[bold]API key[/bold]  {key}",
+            f"API key  {key}",
             "",
-            "[bold]Try[/bold]",
-            f"  curl -s {header} '{api}/api/v1/flights?{newest}'",
-            f"  curl -s {header} '{api}/api/v1/flights?filter[origin]=JFK&pageSize=1&count=exact'",
-            f"  curl -s {header} '{api}/api/v1/entities/Flight'",
+            "Try",
+            f"  curl -sg {header} '{api}/api/v1/flights?{newest}'",
+            f"  curl -sg {header} '{api}/api/v1/flights?filter[origin]=JFK&pageSize=1&count=exact'",
+            f"  curl -sg {header} '{api}/api/v1/entities/Flight'",
             "",
         ]
     )
@@ -198,12 +198,13 @@ def run(data_dir: Path, *, api_port: int, dagster_port: int, stay: bool) -> bool
                 console.print(
                     f"  {item.file:<13} {job['totalRecords']:>7,} rows: {job['createdRecords']:,} "
                     f"created, {job['updatedRecords']:,} updated, {job['unchangedRecords']:,} "
-                    f"unchanged, {job['failedRecords']:,} refused   {job['runUrl']}"
+                    f"unchanged, {job['failedRecords']:,} refused   {job['runUrl']}",
+                    soft_wrap=True,
                 )
             table, agreed = verify(client, files)
         console.print()
         console.print(table)
-        console.print(_farewell(platform.ready, key), highlight=False, soft_wrap=True)
+        console.print(_farewell(platform.ready, key), markup=False, highlight=False, soft_wrap=True)
         if stay:
             console.print("Running until Ctrl-C.")
             platform.process.wait()
