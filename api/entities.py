@@ -15,6 +15,7 @@ from hubblewave_pipelines.core.errors import Fault, MalformedRequest, NotFound
 from hubblewave_pipelines.core.parameters import parse_paging
 from hubblewave_pipelines.core.reading import suggestion
 from hubblewave_pipelines.storage.ddl import Step, Wish, change_definition, preview
+from hubblewave_pipelines.storage.refusals import refusing
 
 router = APIRouter(prefix="/entities")
 
@@ -93,7 +94,8 @@ async def _change(
         _, entity = change_definition(owner, tenant_id, wish, requested_by=actor)
         return entity, []
 
-    return await to_thread.run_sync(work)
+    with refusing():
+        return await to_thread.run_sync(work)
 
 
 @router.post("")

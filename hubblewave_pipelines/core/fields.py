@@ -1,6 +1,7 @@
 """The `fields` of an entity definition as JSON <-> `Field`: which rule goes with which type."""
 
 import math
+import sys
 from collections.abc import Mapping
 
 import re2
@@ -152,7 +153,7 @@ def _kept_number(kind: FieldKind, value: Json) -> Json:
     if kind not in ORDERED_KINDS or isinstance(value, bool) or not isinstance(value, int | float):
         return value
     if kind is FieldKind.NUMBER:
-        large = isinstance(value, int) and 2**53 < abs(value) < 2**1023
+        large = isinstance(value, int) and 2**53 < abs(value) <= sys.float_info.max
         return float(value) + 0.0 if large or isinstance(value, float) else value
     if isinstance(value, float) and value.is_integer():
         value = int(value)

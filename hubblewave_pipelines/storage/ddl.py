@@ -109,6 +109,11 @@ class Definitions:
         except PlatformError as refused:
             self._undo(change_id, before, after, refused.detail)
             raise
+        except psycopg.Error as failed:
+            # Nothing the caller did; what was added must not stay, if the server still answers.
+            if not self._connection.closed:
+                self._undo(change_id, before, after, f"failed: {type(failed).__name__}")
+            raise
         self.catalog, _ = self._read()
         return self.catalog
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import Conflict, Unavailable
 from hubblewave_pipelines.storage import ddl
 from hubblewave_pipelines.storage.catalog import load_catalog
-from hubblewave_pipelines.storage.database import Database, Role, statement
+from hubblewave_pipelines.storage.database import Database, Role, Statement, statement
 from hubblewave_pipelines.storage.ddl import Wish, change_definition, define
 from hubblewave_pipelines.storage.physical import qualified
 from hubblewave_pipelines.storage.tenants import Tenant
@@ -151,6 +152,41 @@ def test_tenants_do_not_wait_for_each_other(
 ) -> None:
     with ddl.definitions(owner_database, tenant.id):
         change(owner_database, other_tenant, Wish(None, BODY))
+
+
+def test_a_vacuum_in_the_way_is_known_from_a_reader(
+    owner_database: Database, tenant: Tenant, entity: Entity
+) -> None:
+    """Autovacuum gives way only to who waits a second; a reader must not be waited for so long."""
+    table = qualified(entity)
+    with ddl.definitions(owner_database, tenant.id) as held:
+        with owner_database.transaction() as reader:
+            reader.one(statement(f"select count(*) from {table}"))
+            assert not held._vacuum_is_at_work()
+        with owner_database.transaction() as vacuum:
+            vacuum.run(statement(f"lock table {table} in share update exclusive mode"))
+            assert held._vacuum_is_at_work()
+
+
+def test_an_error_of_the_server_leaves_nothing_behind(
+    owner_database: Database,
+    tenant: Tenant,
+    entity: Entity,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(version_of: object) -> Statement[Any]:
+        return statement("select 1 / 0")
+
+    before = shape(owner_database, entity)
+    monkeypatch.setattr(ddl.ledger, "next_version", broken)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        change(owner_database, tenant, Wish("Contact", WIDER))
+    assert shape(owner_database, entity) == before
+    with owner_database.transaction() as tx:
+        states = tx.all(
+            statement("select state from hubblewave.schema_changes order by created_at")
+        )
+    assert states == [("done",), ("failed",)]
 
 
 def test_a_database_that_is_away_is_said_so(tenant: Tenant) -> None:

@@ -80,6 +80,18 @@ def test_every_table_in_a_tenants_schema_has_row_security_and_its_own_policy(
         assert policy.endswith("{hubblewave_app}*")
 
 
+def test_a_pipeline_sees_the_tenant_it_acts_for_and_no_other(
+    worker_database: Database, catalog: Catalog, tenant: Tenant
+) -> None:
+    contact = catalog.named("Contact")
+    assert contact is not None
+    with worker_database.transaction(tenant.id) as tx:
+        tx.run(statement(f"insert into {qualified(contact)} default values"))
+        assert len(tx.all(statement(f"select from {qualified(contact)}"))) == 1
+    with worker_database.transaction() as tx:
+        assert tx.all(statement(f"select from {qualified(contact)}")) == []
+
+
 def test_the_app_role_may_not_change_a_table(
     app_database: Database, catalog: Catalog, tenant: Tenant
 ) -> None:
