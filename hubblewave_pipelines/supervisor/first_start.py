@@ -39,7 +39,8 @@ def dagster_url_beside(url: str) -> str:
     if host is not None and (host.startswith("/") or "," in host):
         parts["host"], host = host, None  # a socket directory or several hosts go in the query
     if host is None and port is not None:
-        parts["port"], port = port, None
+        hosts = parts.get("host", "").count(",") + 1
+        parts["port"], port = port if "," in port else ",".join([port] * hosts), None
     made = URL.create(
         "postgresql+psycopg2",
         username=user,

@@ -29,6 +29,13 @@ def eventually(condition: Callable[[], bool], what: str, *, seconds: float = 60)
 class Up:
     """One `hubblewave up` on a data directory, its ports free ones."""
 
+    PROGRAM = (sys.executable, "-m", "hubblewave_pipelines")
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """What children of a test start from."""
+        return dict(os.environ)  # noqa: TID251 - a child of a test
+
     def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self.ready_file = data_dir.with_name(f"{data_dir.name}-ready.json")
@@ -40,7 +47,7 @@ class Up:
 
     def start(self, *arguments: str) -> None:
         """Start it without waiting."""
-        command = [sys.executable, "-m", "hubblewave_pipelines", "up"]
+        command = [*self.PROGRAM, "up"]
         command += ["--data-dir", str(self.data_dir), "--ready-file", str(self.ready_file)]
         ports = [] if arguments else ["--api-port", "0", "--dagster-port", "0"]
         self.ready_file.unlink(missing_ok=True)
@@ -49,7 +56,7 @@ class Up:
                 [*command, *ports, *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self._environment},  # noqa: TID251 - a child of a test
+                env={**self.environment(), **self._environment},
                 start_new_session=True,
             )
 
