@@ -53,7 +53,7 @@ def create(
             raise Invalid(f"There is no scope {unknown[0]!r}; scopes are {', '.join(SCOPES)}.")
         if plan is not None and plan not in PLANS:
             raise Invalid(f"There is no plan {plan!r}; plans are {', '.join(PLANS)}.")
-        expires_at = None if expires is None else _end(expires, datetime.now(UTC))
+        expires_at = None if expires is None else end_of(expires, datetime.now(UTC))
         key = new_api_key()
         with database.transaction() as tx:
             holder = _tenant(tx, tenant)
@@ -103,7 +103,7 @@ def _tenant(tx: Transaction, slug: str) -> Tenant:
     return found
 
 
-def _end(text: str, now: datetime) -> datetime:
+def end_of(text: str, now: datetime) -> datetime:
     """The instant meant by `90d`, `12h` or an ISO 8601 time (UTC when it names no zone)."""
     if span := _SPAN.fullmatch(text):
         number = int(span[1])

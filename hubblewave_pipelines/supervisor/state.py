@@ -74,7 +74,7 @@ def running(data_dir: Path) -> State | None:
             except BlockingIOError:
                 return State(**json.loads((data_dir / _STATE).read_text()))
         return None
-    except FileNotFoundError:  # never started, or still starting its database
+    except (FileNotFoundError, NotADirectoryError):  # never started, or still starting its database
         return None
     except PermissionError as error:
         raise Misconfigured(
