@@ -62,7 +62,7 @@ CHANGED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("number", range(1, 40, 3))
+@pytest.mark.parametrize("number", range(1, 43, 3))
 def test_a_killed_change_is_undone_by_the_next(
     owner_database: Database, tenant: Tenant, number: int
 ) -> None:
