@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection, Connection, pq
+from psycopg import AsyncConnection, Connection
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -79,16 +79,14 @@ _RECONNECT = 5  # seconds a pool goes on by itself; the next caller makes it try
 def _hung_up(connection: Connection | AsyncConnection) -> bool:
     """Whether an idle connection was closed by the server, found without a round trip.
 
-    An idle connection has nothing to read until the server says goodbye.
+    An idle connection has nothing to read until the server says goodbye. What else it might say
+    costs one reconnect when taken for that.
     """
-    try:
-        idle = select.poll()
-        idle.register(connection.fileno(), select.POLLIN)
-        if idle.poll(0):
-            connection.pgconn.consume_input()
-    except psycopg.OperationalError:
+    if connection.closed:
         return True
-    return connection.pgconn.status != pq.ConnStatus.OK
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 class Transaction:

@@ -1,0 +1,137 @@
+"""PostgreSQL goes away and comes back: 503 with when to ask again, then everything as before."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage.database import Database, Role
+from hubblewave_pipelines.storage.ddl import define
+from hubblewave_pipelines.storage.migrate import migrate
+from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
+
+NOTE = {"name": "Note", "pluralName": "Notes", "fields": [{"name": "text", "type": "text"}]}
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of this test alone, which it may stop."""
+    postgres = EmbeddedPostgres(tmp_path / "postgres", options={"fsync": "off"})
+    postgres.start()
+    migrate(postgres.url("hubblewave"))
+    yield postgres
+    if postgres.alive():
+        postgres.stop()
+
+
+def go_away(postgres: EmbeddedPostgres) -> None:
+    """Shut the server down so that `start` brings it back at the same address."""
+    assert postgres.pid is not None
+    os.kill(postgres.pid, signal.SIGINT)
+    until = time.monotonic() + 60
+    while postgres.alive():
+        assert time.monotonic() < until, "the server did not stop"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def database_url(own_server: EmbeddedPostgres) -> str:
+    return own_server.url("hubblewave")
+
+
+@pytest.fixture
+def api_settings(api_settings: Settings) -> Settings:
+    return api_settings.model_copy(update={"statement_timeout_seconds": 1.0})
+
+
+def until_ready(client: httpx.Client) -> None:
+    until = time.monotonic() + 60
+    while client.get("/health/ready").status_code != 200:
+        assert time.monotonic() < until, "the API did not recover"
+        time.sleep(0.2)
+
+
+def check_unavailable(answer: httpx.Response) -> None:
+    assert answer.status_code == 503, answer.text
+    assert answer.json()["code"] == "platform.unavailable"
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_requests_are_refused_while_the_database_is_gone_and_served_when_it_is_back(
+    admin: httpx.Client, own_server: EmbeddedPostgres, owner_database: Database, tenant: Any
+) -> None:
+    define(owner_database, tenant, NOTE)
+    made = admin.post("/api/v1/notes", json={"text": "before"})
+    assert made.status_code == 201
+    go_away(own_server)
+    check_unavailable(admin.get("/api/v1/notes"))
+    check_unavailable(admin.post("/api/v1/notes", json={"text": "lost"}))
+    check_unavailable(admin.get("/api/v1/api-keys"))
+    check_unavailable(admin.get("/health/ready"))
+    assert admin.get("/health").status_code == 200
+    own_server.start()
+    until_ready(admin)
+    assert [note["text"] for note in admin.get("/api/v1/notes").json()["items"]] == ["before"]
+    assert admin.get("/api/v1/api-keys").status_code == 200
+
+
+def test_a_restart_between_requests_costs_none(
+    admin: httpx.Client, own_server: EmbeddedPostgres, owner_database: Database, tenant: Any
+) -> None:
+    define(owner_database, tenant, NOTE)
+    threads = [
+        threading.Thread(target=httpx.get, args=(f"{admin.base_url}/api/v1/notes",), kwargs=kwargs)
+        for kwargs in [{"headers": dict(admin.headers)}] * 8
+    ]  # so that the pool holds several connections
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    go_away(own_server)
+    own_server.start()
+    for _ in range(12):
+        answer = admin.get("/api/v1/notes")
+        assert answer.status_code == 200, answer.text
+
+
+def test_an_api_that_starts_before_its_database_serves_once_it_is_there(
+    own_server: EmbeddedPostgres, owner_database: Database, tenant: Any, key_for: Any, request: Any
+) -> None:
+    key = key_for(tenant)
+    owner_database.close()
+    go_away(own_server)
+    client = request.getfixturevalue("connect")(key)
+    check_unavailable(client.get("/health/ready"))
+    own_server.start()
+    until_ready(client)
+    assert client.get("/api/v1/api-keys").status_code == 200
+
+
+def test_a_database_that_is_not_migrated_is_not_ready(
+    own_server: EmbeddedPostgres, connect: Any
+) -> None:
+    with Database(own_server.url("hubblewave"), Role.OWNER).connect() as connection:
+        connection.execute("drop schema hubblewave cascade")
+    answer = connect(None).get("/health/ready")
+    assert answer.status_code == 503
+    assert "hubblewave migrate" in answer.json()["detail"]
+
+
+def test_a_locked_record_is_refused_in_time_and_nothing_is_written(
+    admin: httpx.Client, owner_database: Database, tenant: Any
+) -> None:
+    catalog = define(owner_database, tenant, NOTE)
+    path = admin.post("/api/v1/notes", json={"text": "before"}).headers["location"]
+    entity = catalog.named("Note")
+    assert entity is not None
+    with owner_database.connect(autocommit=False) as connection:
+        connection.execute(f"select 1 from {entity.schema}.{entity.table} for update".encode())
+        check_unavailable(admin.patch(path, json={"text": "late"}))
+    assert admin.get(path).json()["text"] == "before"
