@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hubblewave_pipelines.core.errors import PlatformError
+from hubblewave_pipelines.settings import Settings
 
 
 def _errors(error: type[PlatformError]) -> list[type[PlatformError]]:
@@ -28,7 +29,24 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"errors.md": errors_page}
+def settings_page() -> str:
+    """Every setting, as Markdown."""
+    lines = [
+        "# Settings",
+        "",
+        "Environment variables, read once when a process starts. `hubblewave check` says which are wrong.",
+        "",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "unset" if default is None else f"`{default}`"
+        lines.append(f"| `HUBBLEWAVE_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"errors.md": errors_page, "settings.md": settings_page}
 
 
 def write(folder: Path) -> list[Path]:
