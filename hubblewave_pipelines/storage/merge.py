@@ -53,11 +53,17 @@ class MergePlan:
     strategy: DuplicateStrategy
     unique: tuple[Target, ...]  # filled columns with a unique index
     keys_indexed: bool
+    only_unique: bool  # `unique` is one column, and the table has no other but the id
 
     @property
     def writes_matches(self) -> bool:
         updating = self.strategy in (DuplicateStrategy.UPDATE, DuplicateStrategy.MERGE)
         return bool(self.keys) and updating
+
+    @property
+    def changing(self) -> tuple[Target, ...]:
+        """What a row can change of the record that it matches."""
+        return tuple(t for t in self.targets if t not in self.keys)
 
     @property
     def others(self) -> tuple[Target, ...]:
@@ -104,7 +110,14 @@ def plan_merge(
     unique = tuple(t for t in targets if t.unique)
     indexed = len(keys) == 1 and keys[0].unique
     return MergePlan(
-        import_id, qualified(entity), targets, keys, options.strategy, unique, indexed or not keys
+        import_id,
+        qualified(entity),
+        targets,
+        keys,
+        options.strategy,
+        unique,
+        keys_indexed=indexed or not keys,
+        only_unique=len(unique) == 1 == sum(f.unique for f in entity.fields),
     )
 
 
@@ -251,17 +264,19 @@ def _complete(plan: MergePlan, alias: str) -> str:
     return " and ".join(tests) if tests else "true"
 
 
-def insert_new(plan: MergePlan, rows: range, *, expect_matches: bool) -> Statement[Any]:
+def insert_new(plan: MergePlan, rows: range, *, matched: bool) -> Statement[Any]:
     """Rows become records in file order unless a unique index or equal keys stand in the way.
 
-    With an index on the keys it alone decides; looking for matches first (`expect_matches`) only
-    saves work. Without one the caller holds the table lock.
+    With an index on the keys it alone decides, and `unplaced`, when `matched`, only saves work.
+    Without one the caller holds the table lock and has matched the rows before.
     """
     columns = ", ".join(t.column for t in plan.targets)
     values = ", ".join(_fresh(t) for t in plan.targets)
+    # Naming the one index that can conflict saves a look into the primary key per row.
+    arbiter = f" ({plan.unique[0].column})" if plan.only_unique else ""
     tests = ["s.row_no >= %(first)s", "s.row_no < %(last)s", _complete(plan, "s")]
-    if plan.keys and (expect_matches or not plan.keys_indexed):
-        tests.append(f"not exists (select from {plan.table} t where {_match(plan, 't', 's')})")
+    if matched:
+        tests.append("not exists (select from unplaced u where u.row_no = s.row_no)")
     if not plan.keys_indexed:
         nulls = " or ".join(f"f.{k.column} is null" for k in plan.keys)
         keys = ", ".join(f"f.{k.column}" for k in plan.keys)
@@ -274,7 +289,7 @@ def insert_new(plan: MergePlan, rows: range, *, expect_matches: bool) -> Stateme
     return statement(
         f"insert into {plan.table} (id, created_by, updated_by, {columns})"
         f" select s.id, %(import)s::uuid, %(import)s::uuid, {values} from staged s"
-        f" where {' and '.join(tests)} order by s.row_no on conflict do nothing",
+        f" where {' and '.join(tests)} order by s.row_no on conflict{arbiter} do nothing",
         _range(plan, rows),
     )
 
@@ -283,18 +298,60 @@ def _range(plan: MergePlan, rows: range) -> dict[str, object]:
     return {"first": rows.start, "last": rows.stop, "import": plan.import_id}
 
 
-def create_unplaced(plan: MergePlan, rows: range) -> Statement[Any]:
-    """`unplaced`: rows of the range that are no records, with the oldest record of equal keys."""
+def create_matched(plan: MergePlan, rows: range) -> Statement[Any]:
+    """`unplaced`: rows of the range whose keys a record has, before anything is inserted."""
     return statement(
-        "create temp table unplaced on commit drop as select distinct on (s.row_no) s.row_no,"
-        " m.id as target, e.row_no as by_row, coalesce(m.created_by = %(import)s, false) as mine"
-        f" from staged s left join {plan.table} m on {_match(plan, 'm', 's')}"
-        " left join staged e on e.id = m.id"
-        " where s.row_no >= %(first)s and s.row_no < %(last)s"
-        f" and not exists (select from {plan.table} t where t.id = s.id)"
-        " order by s.row_no, m.id",
+        f"create temp table unplaced on commit drop as {_matching(plan, 'join')}{_oldest(plan)}",
         _range(plan, rows),
     )
+
+
+def create_unplaced(plan: MergePlan, rows: range) -> Statement[Any]:
+    """`unplaced`: rows of the range that are no records, matched where their keys are."""
+    return statement(
+        f"create temp table unplaced on commit drop as {_matching(plan, 'left join')}"
+        f" and not exists (select from {plan.table} t where t.id = s.id){_oldest(plan)}",
+        _range(plan, rows),
+    )
+
+
+def add_unplaced(plan: MergePlan, rows: range) -> Statement[Any]:
+    """After `create_matched` and an insert: the other rows that are no records."""
+    return statement(
+        f"insert into unplaced {_matching(plan, 'left join')}"
+        f" and not exists (select from {plan.table} t where t.id = s.id)"
+        " and not exists (select from unplaced u where u.row_no = s.row_no)"
+        f"{_oldest(plan)}",
+        _range(plan, rows),
+    )
+
+
+def _matching(plan: MergePlan, join: str, *, fresh: bool = True) -> str:
+    """Rows with the record of equal keys; `same` when it has their values already.
+
+    `fresh`: the record may have been made by a row of this chunk.
+    """
+    same = "false"
+    if plan.writes_matches and plan.changing:
+        have, given = _have(plan, "m"), ", ".join(_value(plan, t, "m") for t in plan.changing)
+        same = f"row({have}) is not distinct from row({given})"
+    distinct = "" if plan.keys_indexed else "distinct on (s.row_no) "
+    return (
+        f"select {distinct}s.row_no, m.id as target,"
+        f" {'e.row_no' if fresh else 'null::bigint'} as by_row,"
+        f" coalesce(m.created_by = %(import)s, false) as mine, {same} as same"
+        f" from staged s {join} {plan.table} m on {_match(plan, 'm', 's')}"
+        f"{' left join staged e on e.id = m.id' if fresh else ''}"
+        " where s.row_no >= %(first)s and s.row_no < %(last)s"
+    )
+
+
+def _oldest(plan: MergePlan) -> str:
+    return "" if plan.keys_indexed else " order by s.row_no, m.id"
+
+
+def _have(plan: MergePlan, alias: str) -> str:
+    return ", ".join(f"{alias}.{t.column}" for t in plan.changing)
 
 
 def drop_unplaced() -> Statement[Any]:
@@ -378,23 +435,21 @@ _STAMP = "updated_at = now(), updated_by = %(import)s::uuid, xid = default, vers
 
 def update_matched(plan: MergePlan) -> Statement[Any]:
     """Each record matched by one row takes its values; a record that has them is not written."""
-    changing = [t for t in plan.targets if t not in plan.keys]
-    if not changing:
-        return statement("select from unplaced where false")
-    given = [_value(plan, t) for t in changing]
-    pairs = ", ".join(f"{t.column} = {v}" for t, v in zip(changing, given, strict=True))
-    have = ", ".join(f"t.{t.column}" for t in changing)
+    given = [_value(plan, t, "t") for t in plan.changing]
+    pairs = ", ".join(f"{t.column} = {v}" for t, v in zip(plan.changing, given, strict=True))
     return statement(
         f"update {plan.table} t set {pairs}, {_STAMP} 1 from unplaced u join staged s using (row_no)"
-        f" where t.id = u.target and row({have}) is distinct from row({', '.join(given)})",
+        f" where t.id = u.target and not u.same"
+        f" and row({_have(plan, 't')}) is distinct from row({', '.join(given)})",
         {"import": plan.import_id},
     )
 
 
-def _value(plan: MergePlan, t: Target) -> str:
+def _value(plan: MergePlan, t: Target, alias: str) -> str:
+    """What a matched record is to hold."""
     incoming = _incoming(plan, t)
     merging = plan.strategy is DuplicateStrategy.MERGE
-    return f"coalesce({incoming}, t.{t.column})" if merging else incoming
+    return f"coalesce({incoming}, {alias}.{t.column})" if merging else incoming
 
 
 def fold_matched(plan: MergePlan) -> Statement[int]:

@@ -57,8 +57,11 @@ class ChunkMerge:
         self.plan = plan
         self._expect_matches = False
 
-    def merge(self, tx: Transaction, rows: memoryview, *, head: bytes, tail: bytes) -> Merged:
-        """Merge rows in binary COPY form (row number, id, targets) within `tx`.
+    def merge(
+        self, tx: Transaction, rows: memoryview, within: range, *, head: bytes, tail: bytes
+    ) -> Merged:
+        """Merge rows in binary COPY form (row number, id, targets) within `tx`; `within` is a
+        range that holds their numbers.
 
         Raises Unavailable when concurrent writers keep changing the same records.
         """
@@ -82,8 +85,8 @@ class ChunkMerge:
             self._drop_dangling(tx, outcome)
         else:
             tx.run(merge.rename_arriving())
-        tx.run(statement("analyze staged"))
-        for cut in self._cuts(tx):
+        self._analyze(tx)
+        for cut in self._cuts(tx, within):
             outcome.add(self._range(tx, cut))
         return outcome
 
@@ -97,12 +100,15 @@ class ChunkMerge:
         if found:
             tx.run(merge.drop_staged_rows([clash.row_no for clash in found]))
 
-    def _cuts(self, tx: Transaction) -> list[range]:
+    def _analyze(self, tx: Transaction) -> None:
+        """Statistics of the columns that are joined, from a small sample: enough for a good plan."""
+        names = {"row_no", "id", *(key.column for key in self.plan.keys)}
+        tx.run(statement("set local default_statistics_target = 10"))
+        tx.run(statement(f"analyze staged ({', '.join(sorted(names))})"))
+
+    def _cuts(self, tx: Transaction, within: range) -> list[range]:
         """Ranges of rows in which no row depends on another one's effect but by its key."""
-        bounds = tx.one(
-            statement("select coalesce(min(row_no), 0), coalesce(max(row_no), -1) + 1 from staged")
-        )
-        first, last = bounds or (0, 0)
+        first, last = within.start, within.stop
         if not (self.plan.writes_matches and self.plan.others):
             return [range(first, last)]
         starts, holders = [first], dict[str, str]()
@@ -141,16 +147,11 @@ class ChunkMerge:
             standing = _count(tx, rows)
             if not standing:
                 return outcome
-            created = tx.run(merge.insert_new(self.plan, rows, expect_matches=self._expect_matches))
-            outcome.created += created
-            if self.plan.keys:
-                self._expect_matches = created * 2 < standing
-            if created == standing:
+            if not self._place(tx, rows, standing, outcome):
                 return outcome
-            tx.run(merge.create_unplaced(self.plan, rows))
             undecided = self._decide(tx, outcome)
+            tx.run(merge.drop_unplaced())
             if not undecided:
-                tx.run(merge.drop_unplaced())
                 return outcome
             # Whoever was in the way is gone again: only these rows have another turn.
             tx.run(
@@ -159,8 +160,27 @@ class ChunkMerge:
                     (rows.start, rows.stop, undecided),
                 )
             )
-            tx.run(merge.drop_unplaced())
         raise Unavailable("Other writers keep changing the records of this import.", retry_after=5)
+
+    def _place(self, tx: Transaction, rows: range, standing: int, outcome: Merged) -> bool:
+        """Insert what can be; whether `unplaced` holds rows that are to be decided on."""
+        plan = self.plan
+        match_first = bool(plan.keys) and (self._expect_matches or not plan.keys_indexed)
+        created = matched = 0
+        if match_first:
+            matched = max(tx.run(merge.create_matched(plan, rows)), 0)
+        if matched < standing:
+            created = tx.run(merge.insert_new(plan, rows, matched=match_first))
+        outcome.created += created
+        self._expect_matches = created * 2 < standing
+        if created + matched < standing:
+            add = merge.add_unplaced if match_first else merge.create_unplaced
+            tx.run(add(plan, rows))
+        elif not matched:
+            if match_first:
+                tx.run(merge.drop_unplaced())
+            return False
+        return True
 
     def _decide(self, tx: Transaction, outcome: Merged) -> list[int]:
         """Account for `unplaced`; returns the rows that nothing stands in the way of any more."""
@@ -184,8 +204,10 @@ class ChunkMerge:
         rows, records = tx.one(merge.count_matched()) or (0, 0)
         if not rows:
             return
-        if rows == records:
-            changed = max(tx.run(merge.update_matched(self.plan)), 0)
+        if not self.plan.changing:
+            changed = 0
+        elif rows == records:
+            changed = tx.run(merge.update_matched(self.plan))
         else:
             changed = tx.one(merge.fold_matched(self.plan)) or 0
         outcome.updated += changed

@@ -197,7 +197,8 @@ class _Import:
     def _write(
         self, tx: Transaction, merge: ChunkMerge, chunk: PreparedChunk, number: int
     ) -> tuple[ChunkEntry, list[RowFault]]:
-        merged = merge.merge(tx, chunk.rows, head=HEAD, tail=TAIL)
+        within = range(chunk.first_row, chunk.first_row + chunk.count)
+        merged = merge.merge(tx, chunk.rows, within, head=HEAD, tail=TAIL)
         faults = sorted([*chunk.faults, *merged.faults], key=lambda fault: fault.row)
         entry = ChunkEntry(
             chunk_no=number,
