@@ -13,7 +13,7 @@ from hubblewave_pipelines.core.entity import (
     Relation,
     RelationKind,
 )
-from hubblewave_pipelines.core.errors import Conflict, Invalid
+from hubblewave_pipelines.core.errors import Conflict, Fault, Invalid
 from hubblewave_pipelines.core.fields import field_as_json, field_from_json, read_fields
 from hubblewave_pipelines.core.identity import opaque_id
 from hubblewave_pipelines.core.reading import Reading
@@ -51,7 +51,10 @@ def parse_definition(
     already taken.
     """
     if not isinstance(body, dict):
-        raise Invalid("An entity definition must be a JSON object.")
+        raise Invalid(
+            "An entity definition must be a JSON object.",
+            faults=[Fault("type", "expected an object", "#")],
+        )
     reading = Reading()
     reading.keys(body, KEYS, "#")
     for key, own in (("id", existing and existing.id), ("slug", existing and existing.slug)):
