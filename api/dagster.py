@@ -70,7 +70,9 @@ class DagsterClient:
         try:
             try:
                 return await self._launch(_asset_selector(request), request)
-            except Refusal as refusal:  # most likely an entity newer than the loaded graph
+            except (Refusal, httpx.HTTPStatusError) as refusal:
+                # Most likely an entity newer than the loaded graph; Dagster answers 500 when the
+                # graph holds no asset at all.
                 logger.info("Launching %s without its asset: %s", request.id, refusal)
                 return await self._launch(_selector(ADHOC_JOB), request)
         except (httpx.HTTPError, Refusal) as error:

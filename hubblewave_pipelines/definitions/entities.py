@@ -135,6 +135,8 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
         schedules=[retention_schedule],
         resources={"platform": Platform()},
         executor=dg.in_process_executor,
+        # On the console from INFO on; Dagster keeps every event in its own log anyway.
+        loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},
         metadata={VERSION_METADATA: version or "none"},
     )
 
