@@ -13,6 +13,7 @@ from api.context import Platform
 from api.dagster import DagsterClient
 from api.gateway import PREFIX, Gateway
 from hubblewave_pipelines import __version__
+from hubblewave_pipelines.core.errors import Misconfigured
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.catalog import CatalogCache
 from hubblewave_pipelines.storage.database import AsyncDatabase, Database, Role
@@ -23,7 +24,12 @@ def _encoded(event: object, **_: object) -> bytes:
 
 
 def configure_log(level: str) -> None:
-    """One JSON object per line on standard output."""
+    """One JSON object per line on standard output. Raises Misconfigured for an unknown level."""
+    levels = logging.getLevelNamesMapping()
+    if level not in levels:
+        raise Misconfigured(
+            f"HUBBLEWAVE_LOG_LEVEL is {level}; use one of DEBUG, INFO, WARNING, ERROR."
+        )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -31,7 +37,7 @@ def configure_log(level: str) -> None:
             structlog.processors.dict_tracebacks,
             structlog.processors.JSONRenderer(serializer=_encoded),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
         logger_factory=structlog.BytesLoggerFactory(),
         cache_logger_on_first_use=True,
     )
@@ -40,7 +46,7 @@ def configure_log(level: str) -> None:
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application. Starts without a database and answers 503 until it has one.
 
-    Raises Misconfigured when HUBBLEWAVE_DATABASE_URL is not set.
+    Raises Misconfigured when HUBBLEWAVE_DATABASE_URL is not set or the log level is unknown.
     """
     chosen = settings or Settings()
     url = chosen.require_database_url()
