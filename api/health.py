@@ -9,13 +9,12 @@ from starlette.responses import Response
 from api.body import JsonAnswer
 from api.context import platform
 from hubblewave_pipelines.core.errors import Unavailable
-from hubblewave_pipelines.storage.database import statement
 from hubblewave_pipelines.storage.refusals import refusing
+from hubblewave_pipelines.storage.tenants import control_tables_exist
 
 router = APIRouter()
 
 _PATIENCE = 3  # seconds; a probe that waits longer is answered too late to be of use
-_MIGRATED = statement("select to_regclass('hubblewave.tenants') is not null", (), lambda r: r[0])
 
 
 @router.get("/health")
@@ -30,7 +29,7 @@ async def ready(request: Request) -> Response:
     try:
         with refusing():
             async with asyncio.timeout(_PATIENCE), platform(request).database.transaction() as tx:
-                migrated = await tx.one(_MIGRATED)
+                migrated = await tx.one(control_tables_exist())
     except TimeoutError as error:
         raise Unavailable("PostgreSQL does not answer.", retry_after=5) from error
     if not migrated:

@@ -86,6 +86,13 @@ def authenticate(key: ApiKey) -> Statement[Principal]:
     )
 
 
+def control_tables_exist() -> Statement[bool]:
+    """Whether the database has been migrated at all."""
+    return statement(
+        "select to_regclass('hubblewave.tenants') is not null", (), lambda row: bool(row[0])
+    )
+
+
 def insert_tenant(slug: str, name: str, plan: str) -> Statement[Tenant]:
     """Owner only. A taken slug returns no row."""
     query = insert(tenants).values(slug=slug, name=name, plan=plan, schema_name=f"t_{opaque_id()}")
