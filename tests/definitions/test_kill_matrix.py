@@ -100,10 +100,23 @@ class Rig:
             and int(path.parent.name) in self.up.pids(RUNNER)
         ]
 
-    def kill_runs(self) -> None:
+    def kill_runs(self) -> list[int]:
+        """Who was killed."""
+        killed = []
         for pid in self.run_processes():
             with suppress(ProcessLookupError):  # it ended by itself meanwhile
                 os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+        return killed
+
+    def assets(self) -> list[str]:
+        """What the Dagster UI shows."""
+        answer = httpx.post(
+            f"{self.up.ready['dagster_url']}/graphql",
+            json={"query": "{ assetNodes { assetKey { path } } }"},
+            timeout=30,
+        ).json()
+        return ["/".join(node["assetKey"]["path"]) for node in answer["data"]["assetNodes"]]
 
     def table(self) -> str:
         [(schema, entity)] = self.sql(
@@ -178,6 +191,16 @@ def rig(running: Rig) -> Rig:
     return running
 
 
+def test_a_new_entity_appears_in_the_graph_without_a_restart(rig: Rig) -> None:
+    servers = rig.up.pids(CODE), rig.up.pids(INNER), rig.up.pids(WEBSERVER)
+    late = {"name": "Late", "pluralName": "Lates", "fields": [{"name": "x", "type": "text"}]}
+    with rig.client() as client:
+        client.post("/api/v1/entities", json=late).raise_for_status()
+    shown = {f"{kind}/default/lates" for kind in ("import", "entity", "rejected")}
+    eventually(lambda: shown <= set(rig.assets()), "the new assets are shown", seconds=60)
+    assert servers == (rig.up.pids(CODE), rig.up.pids(INNER), rig.up.pids(WEBSERVER))
+
+
 def test_api_killed_before_the_commit(rig: Rig) -> None:
     """Nothing happened, and asking again works."""
     before = rig.sql("select count(*) from hubblewave.import_jobs")
@@ -222,7 +245,7 @@ def test_daemon_killed_while_a_run_is_queued(rig: Rig) -> None:
 def test_run_killed_at_work(rig: Rig) -> None:
     name, import_id = rig.ask(LONG)
     rig.at_work(import_id)
-    rig.kill_runs()
+    assert rig.kill_runs()
     rig.done_exactly_once(name, import_id, LONG)
 
 
