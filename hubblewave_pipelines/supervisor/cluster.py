@@ -22,22 +22,17 @@ def check_version(data: Path) -> None:
         )
 
 
-def end_orphan(data: Path, *, sockets_in_use: Path | None) -> None:
+def end_orphan(data: Path) -> None:
     """Stop a server that outlived its supervisor. The caller holds the lock, so nobody wants it."""
     try:
-        lines = (data / "postmaster.pid").read_text().splitlines()
-        pid = int(lines[0])
+        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
     except (FileNotFoundError, IndexError, ValueError):
         return
-    sockets = Path(lines[4]) if len(lines) > 4 else None
     for how, patience in ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0)):
         if not _serves(pid, data):
             break
         os.kill(pid, how)
         _wait_until(lambda: not _serves(pid, data), patience)
-    ours = sockets and sockets.name.startswith("hubblewave-") and sockets.parent == Path("/tmp")  # noqa: S108
-    if sockets and ours and sockets != sockets_in_use:
-        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def initialise(data: Path, account: Account, programs: Path, *, durable: bool) -> None:

@@ -2,10 +2,8 @@
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from hubblewave_pipelines.core.errors import Conflict, Misconfigured, Unavailabl
 from hubblewave_pipelines.supervisor import cluster
 from hubblewave_pipelines.supervisor.account import Account, choose_account, program_directory
 from hubblewave_pipelines.supervisor.death import die_with_parent
+from hubblewave_pipelines.supervisor.runtime import make_runtime, remove_runtime
 
 PORT = 5432  # only names the socket file; nothing listens on TCP
 DATABASES = ("hubblewave", "dagster")
@@ -96,18 +95,16 @@ class EmbeddedPostgres:
         """
         if self.alive():
             return
-        self._hold()
+        sockets = self._hold()
         account = choose_account(self.data)
         programs = program_directory(account)
-        cluster.end_orphan(self.data, sockets_in_use=self._runtime)
+        cluster.end_orphan(self.data)
         cluster.check_version(self.data)
         if not (self.data / "PG_VERSION").exists():
             durable = self.options.get("fsync") != "off"
             cluster.initialise(self.data, account, programs, durable=durable)
-        if self._runtime is None:
-            self._runtime = Path(tempfile.mkdtemp(prefix="hubblewave-", dir=_short_directory()))
-            if not account.is_ours:
-                os.chown(self._runtime, account.uid, account.gid)
+        if not account.is_ours:
+            os.chown(sockets, account.uid, account.gid)
         self._launch(account, programs)
         self._make_databases()
 
@@ -125,15 +122,17 @@ class EmbeddedPostgres:
             os.close(self._data_fd)
             self._data_fd = None
         if self._runtime is not None:
-            shutil.rmtree(self._runtime, ignore_errors=True)
+            remove_runtime(self._runtime)
             self._runtime = None
         if self._lock is not None:
+            self._lock.truncate(0)
             self._lock.close()
             self._lock = None
 
-    def _hold(self) -> None:
-        if self._lock is not None:
-            return
+    def _hold(self) -> Path:
+        """Lock the directory, for as long as we live, and make the one for the socket."""
+        if self._lock is not None and self._runtime is not None:
+            return self._runtime
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock = (self.directory / "lock").open("a+")
@@ -145,15 +144,20 @@ class EmbeddedPostgres:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            holder = lock.read().strip() or "unknown"
+            holder = next(iter(lock.read().split()), "unknown")
             lock.close()
             raise Conflict(
                 f"The database in {self.directory} is in use by process {holder}."
             ) from None
+        lock.seek(0)
+        for left in lock.read().split()[1:]:  # by a holder that was killed
+            remove_runtime(Path(left))
+        self._runtime = make_runtime()
         lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
+        lock.write(f"{os.getpid()} {self._runtime}\n")
         lock.flush()
         self._lock = lock
+        return self._runtime
 
     def _launch(self, account: Account, programs: Path) -> None:
         if self._data_fd is not None:
@@ -246,8 +250,3 @@ class EmbeddedPostgres:
             for name in DATABASES:
                 if name not in present:
                     connection.execute(f"create database {name} owner hubblewave".encode())
-
-
-def _short_directory() -> str | None:
-    """Socket paths end at about 100 bytes, so a deep temporary directory will not do."""
-    return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None  # noqa: S108

@@ -1,13 +1,10 @@
 """The parts of one platform: in which order they start, when they are ready, how they stop."""
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -19,6 +16,7 @@ from hubblewave_pipelines.supervisor import first_start, guard, probes, programs
 from hubblewave_pipelines.supervisor.children import Child, Watch
 from hubblewave_pipelines.supervisor.logs import Output
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
+from hubblewave_pipelines.supervisor.runtime import make_runtime, remove_runtime
 from hubblewave_pipelines.supervisor.state import Ready, State, remove_state, write_state
 
 _GRACE = 10.0  # seconds a stage of children has to stop
@@ -43,6 +41,8 @@ class Stack:
         self._output = output
         self._pause = pause
         self._closing = closing
+        self._runtime = make_runtime()
+        closing.callback(remove_runtime, self._runtime)
         self._stages: list[list[Child]] = []
         self._postgres: EmbeddedPostgres | None = None
         self._guard: Child | None = None
@@ -144,9 +144,7 @@ class Stack:
         if settings.dagster_database_url is None:
             update["dagster_database_url"] = SecretStr(dagster_url)
         if settings.runner_socket is None:
-            runtime = Path(tempfile.mkdtemp(prefix="hubblewave-up-"))
-            self._closing.callback(shutil.rmtree, runtime, ignore_errors=True)
-            update["runner_socket"] = runtime / "runner.sock"
+            update["runner_socket"] = self._runtime / "runner.sock"
         update["database_url"] = SecretStr(url)
         self.settings = settings.model_copy(update=update)
         state = State(
@@ -155,6 +153,7 @@ class Stack:
             dagster_database_url=self.settings.require_dagster_database_url(),
             api_url=settings.api_url,
             dagster_url=settings.dagster_base_url,
+            runtime=str(self._runtime),
         )
         write_state(settings.data_dir, state)
 

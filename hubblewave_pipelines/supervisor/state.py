@@ -30,13 +30,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Of a running `up`: who it is and which databases it uses."""
+    """Of a running `up`: who it is, which databases it uses, where its own sockets are."""
 
     pid: int
     database_url: str
     dagster_database_url: str
     api_url: str
     dagster_url: str
+    runtime: str
 
 
 def write_private(path: Path, content: object) -> None:
@@ -56,6 +57,14 @@ def write_ready(path: Path, ready: Ready) -> None:
 
 def write_state(data_dir: Path, state: State) -> None:
     write_private(data_dir / _STATE, asdict(state))
+
+
+def left_behind(data_dir: Path) -> Path | None:
+    """The socket directory of an `up` that ended without tidying. The caller holds the lock."""
+    try:
+        return Path(json.loads((data_dir / _STATE).read_text())["runtime"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # there was none, or a version that did not say
 
 
 def remove_state(data_dir: Path) -> None:

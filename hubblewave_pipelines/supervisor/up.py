@@ -15,8 +15,9 @@ from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.supervisor import guard
 from hubblewave_pipelines.supervisor.logs import Output
 from hubblewave_pipelines.supervisor.ports import claim_port
+from hubblewave_pipelines.supervisor.runtime import remove_runtime
 from hubblewave_pipelines.supervisor.stack import Stack
-from hubblewave_pipelines.supervisor.state import LOCK, Ready, write_ready
+from hubblewave_pipelines.supervisor.state import LOCK, Ready, left_behind, write_ready
 
 
 class Stopped(Exception):
@@ -66,6 +67,8 @@ def run(settings: Settings, *, ready_file: Path | None, announce: Callable[[Read
         closing.callback(output.close)
         if ended := guard.end_all(str(data_dir), grace=5):
             output.say(f"ended {ended} processes left over from an earlier start")
+        if (runtime := left_behind(data_dir)) is not None:
+            remove_runtime(runtime)
         settings = _with_ports(settings.model_copy(update=_absolute(settings)))
         stack = Stack(settings, output, pause=signals.pause, closing=closing)
         try:
