@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from compose_spec import ComposeSpecification
@@ -110,6 +111,29 @@ def test_every_long_running_service_of_compose_has_a_health_check(compose: dict[
         name for name, service in compose["services"].items() if "healthcheck" not in service
     }
     assert without == {"migrate", "graph"}
+
+
+def manifests() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / "k8s" / "hubblewave.yaml").read_text()))
+
+
+@pytest.mark.parametrize(
+    "manifest", manifests(), ids=lambda each: f"{each['kind']}-{each['metadata']['name']}"
+)
+def test_every_kubernetes_manifest_is_valid(manifest: dict[str, Any]) -> None:
+    kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_kubernetes_runs_one_daemon_and_never_two_at_once() -> None:
+    [orchestrator] = [m for m in manifests() if m["metadata"]["name"] == "orchestrator"]
+    assert orchestrator["spec"]["replicas"] == 1
+    assert orchestrator["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_every_variable_of_kubernetes_is_a_setting() -> None:
+    known = {f"HUBBLEWAVE_{name.upper()}" for name in Settings.model_fields}
+    [given] = [m["data"] for m in manifests() if m["kind"] == "ConfigMap"]
+    assert set(given) <= known
 
 
 def variants() -> list[Path]:
