@@ -1,9 +1,10 @@
 """Who is asking, on which catalog, in which transaction: what every route stands on."""
 
 import re
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -23,6 +24,24 @@ from hubblewave_pipelines.storage.tenants import Principal, authenticate
 _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 
+class Recall:
+    """Who this process authenticated last, with the catalog of that time. Only ever a guess: what
+    is done with it must be confirmed by the database in the same statement."""
+
+    def __init__(self, size: int = 10_000) -> None:
+        self._size = size
+        self._kept: OrderedDict[ApiKey, tuple[Principal, Catalog]] = OrderedDict()
+
+    def guess(self, key: ApiKey) -> tuple[Principal, Catalog] | None:
+        return self._kept.get(key)
+
+    def keep(self, key: ApiKey, principal: Principal, catalog: Catalog) -> None:
+        self._kept[key] = (principal, catalog)
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """What the process holds open; `request.app.state.platform`."""
@@ -32,6 +51,7 @@ class Platform:
     owner: Database  # role OWNER, for schema changes in a thread
     catalogs: CatalogCache
     dagster: DagsterClient
+    recall: Recall = field(default_factory=Recall)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +111,9 @@ async def begin(request: Request, tx: AsyncTransaction, key: ApiKey, needed: Sco
     request.state.principal = principal
     if not permits(principal.scopes, needed):
         raise Forbidden(f"The API key lacks the scope {needed}.")
-    catalog = await platform(request).catalogs.get(tx, principal)
+    held = platform(request)
+    catalog = await held.catalogs.get(tx, principal)
+    held.recall.keep(key, principal, catalog)
     return Context(tx, principal, catalog, request.state.request_id)
 
 

@@ -4,9 +4,10 @@ The entity is found in the caller's catalog, so no route is ever registered for 
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -19,11 +20,12 @@ from api.attempts import Attempt, perform
 from api.body import JSON, MERGE_PATCH, read_json, require_accept
 from api.conditions import etag, is_known, only_if_absent, required_versions
 from api.context import Context, credential
+from api.reads import Read, read
 from hubblewave_pipelines.core.cursor import page_info
-from hubblewave_pipelines.core.entity import Entity, Json
+from hubblewave_pipelines.core.entity import Catalog, Entity, Json
 from hubblewave_pipelines.core.errors import MethodNotAllowed, NotFound, VersionConflict
 from hubblewave_pipelines.core.parameters import parse_fields, parse_query, refuse_parameters
-from hubblewave_pipelines.core.scope import Scope
+from hubblewave_pipelines.core.query import Page
 from hubblewave_pipelines.core.values import record_values
 from hubblewave_pipelines.storage.compiler import (
     needs_estimate,
@@ -31,6 +33,7 @@ from hubblewave_pipelines.storage.compiler import (
     select_page,
     select_record,
 )
+from hubblewave_pipelines.storage.database import AsyncTransaction
 from hubblewave_pipelines.storage.records import (
     Written,
     delete_record,
@@ -38,6 +41,7 @@ from hubblewave_pipelines.storage.records import (
     update_record,
     version_of,
 )
+from hubblewave_pipelines.storage.tenants import Principal
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -51,12 +55,16 @@ class _Call:
     record: str | None
     body: Json = None
 
-    def entity(self, context: Context, attempt: Attempt) -> Entity:
-        found = context.catalog.at_path(self.plural)
+    def entity(self, catalog: Catalog) -> Entity:
+        found = catalog.at_path(self.plural)
         if found is None or self.plural != found.path:
             raise NotFound(f"There is nothing at {self.request.url.path}.")
-        attempt.entity = found
         return found
+
+    def target(self, context: Context, attempt: Attempt) -> Entity:
+        """The entity that is about to be written."""
+        attempt.entity = self.entity(context.catalog)
+        return attempt.entity
 
     def record_id(self, entity: Entity) -> UUID:
         if self.record is None or not _UUID.fullmatch(self.record):
@@ -64,46 +72,55 @@ class _Call:
         return UUID(self.record)
 
 
-Handler: TypeAlias = Callable[[_Call, Context, Attempt], Awaitable[Response]]
-
-
-def _secret(context: Context) -> bytes:
-    """What seals the tenant's cursors: the same in every process, and never shown to anybody."""
-    return f"{context.principal.tenant_id} {context.principal.schema}".encode()
+Reader: TypeAlias = Callable[[_Call, Principal, Catalog], Read[Any]]
+Writer: TypeAlias = Callable[[_Call, Context, Attempt], Awaitable[Response]]
 
 
 def _record(text: str, version: int, status: int = 200, **headers: str) -> Response:
     return Response(text, status, {"ETag": etag(version), **headers}, JSON)
 
 
-async def _list(call: _Call, context: Context, attempt: Attempt) -> Response:
-    entity, secret = call.entity(context, attempt), _secret(context)
+def _secret(principal: Principal) -> bytes:
+    """What seals the tenant's cursors: the same in every process, and never shown to anybody."""
+    return f"{principal.tenant_id} {principal.schema}".encode()
+
+
+def _listing(call: _Call, principal: Principal, catalog: Catalog) -> Read[Page]:
+    entity, secret = call.entity(catalog), _secret(principal)
     query = parse_query(entity, call.request.query_params.multi_items(), secret=secret)
-    page = await context.tx.one(select_page(query))
-    if page is None:
-        raise AssertionError("an aggregate always answers one row")
-    if needs_estimate(query, page):
-        total = await context.tx.one(select_estimate(query))
-        page = replace(page, total=total)
-    info = msgspec.json.encode(page_info(query, page, secret)).decode()
-    return Response(f'{{"items":{page.items},"pageInfo":{info}}}', 200, None, JSON)
+
+    async def answer(page: Page | None, tx: AsyncTransaction | None) -> Response | None:
+        if page is None:
+            raise AssertionError("an aggregate always answers one row")
+        if needs_estimate(query, page):
+            if tx is None:
+                return None
+            estimate = await tx.one(select_estimate(query))
+            page = replace(page, total=estimate)
+        info = msgspec.json.encode(page_info(query, page, secret)).decode()
+        return Response(f'{{"items":{page.items},"pageInfo":{info}}}', 200, None, JSON)
+
+    return Read(entity, select_page(query), answer)
 
 
-async def _get(call: _Call, context: Context, attempt: Attempt) -> Response:
-    entity = call.entity(context, attempt)
+def _reading(call: _Call, principal: Principal, catalog: Catalog) -> Read[tuple[int, str]]:
+    entity = call.entity(catalog)
     columns = parse_fields(entity, call.request.query_params.multi_items())
     record_id = call.record_id(entity)
-    found = await context.tx.one(select_record(entity, columns, record_id))
-    if found is None:
-        raise NotFound(f"There is no {entity.name} {record_id}.")
-    version, text = found
-    if is_known(call.request.headers, version):
-        return Response(status_code=304, headers={"ETag": etag(version)})
-    return _record(text, version)
+
+    async def answer(found: tuple[int, str] | None, tx: AsyncTransaction | None) -> Response | None:
+        if found is None:
+            raise NotFound(f"There is no {entity.name} {record_id}.")
+        version, text = found
+        if is_known(call.request.headers, version):
+            return Response(status_code=304, headers={"ETag": etag(version)})
+        return _record(text, version)
+
+    return Read(entity, select_record(entity, columns, record_id), answer)
 
 
 async def _create(call: _Call, context: Context, attempt: Attempt) -> Response:
-    entity = call.entity(context, attempt)
+    entity = call.target(context, attempt)
     refuse_parameters(call.request.query_params.multi_items())
     values = record_values(entity, call.body, mode="create")
     return await _insert(call, context, entity, values, None)
@@ -127,7 +144,7 @@ async def _insert(
 
 
 async def _replace(call: _Call, context: Context, attempt: Attempt) -> Response:
-    entity = call.entity(context, attempt)
+    entity = call.target(context, attempt)
     refuse_parameters(call.request.query_params.multi_items())
     record_id = call.record_id(entity)
     values = record_values(entity, call.body, mode="replace")
@@ -137,7 +154,7 @@ async def _replace(call: _Call, context: Context, attempt: Attempt) -> Response:
 
 
 async def _patch(call: _Call, context: Context, attempt: Attempt) -> Response:
-    entity = call.entity(context, attempt)
+    entity = call.target(context, attempt)
     refuse_parameters(call.request.query_params.multi_items())
     record_id = call.record_id(entity)
     values = record_values(entity, call.body, mode="patch")
@@ -162,7 +179,7 @@ async def _update(
 
 
 async def _delete(call: _Call, context: Context, attempt: Attempt) -> Response:
-    entity = call.entity(context, attempt)
+    entity = call.target(context, attempt)
     refuse_parameters(call.request.query_params.multi_items())
     record_id = call.record_id(entity)
     versions = required_versions(call.request.headers)
@@ -181,23 +198,22 @@ async def _missed(context: Context, entity: Entity, record_id: UUID) -> NotFound
 
 
 @dataclass(frozen=True, slots=True)
-class _Method:
-    handler: Handler
-    scope: Scope
+class _Writing:
+    write: Writer
     media: tuple[str, ...] = ()
 
 
-_COLLECTION = {
-    "GET": _Method(_list, "read"),
-    "HEAD": _Method(_list, "read"),
-    "POST": _Method(_create, "write", (JSON,)),
+_COLLECTION: Mapping[str, Reader | _Writing] = {
+    "GET": _listing,
+    "HEAD": _listing,
+    "POST": _Writing(_create, (JSON,)),
 }
-_RECORD = {
-    "GET": _Method(_get, "read"),
-    "HEAD": _Method(_get, "read"),
-    "PUT": _Method(_replace, "write", (JSON,)),
-    "PATCH": _Method(_patch, "write", (MERGE_PATCH, JSON)),
-    "DELETE": _Method(_delete, "write"),
+_RECORD: Mapping[str, Reader | _Writing] = {
+    "GET": _reading,
+    "HEAD": _reading,
+    "PUT": _Writing(_replace, (JSON,)),
+    "PATCH": _Writing(_patch, (MERGE_PATCH, JSON)),
+    "DELETE": _Writing(_delete),
 }
 
 
@@ -218,11 +234,14 @@ def application(prefix: str) -> ASGIApp:
             raise MethodNotAllowed(f"{path} answers {allow}.", allow=allow)
         credential(request.headers)  # refuse the nameless before reading what they send
         require_accept(request)
-        body = await read_json(request, *method.media) if method.media else None
-        call = _Call(request, plural, more[0] if more else None, body)
-        response = await perform(
-            request, method.scope, lambda context, attempt: method.handler(call, context, attempt)
-        )
+        record = more[0] if more else None
+        if isinstance(method, _Writing):
+            body = await read_json(request, *method.media) if method.media else None
+            response = await perform(
+                request, "write", partial(method.write, _Call(request, plural, record, body))
+            )
+        else:
+            response = await read(request, partial(method, _Call(request, plural, record)))
         await response(connection, receive, send)
 
     return records

@@ -218,6 +218,7 @@ class AsyncDatabase:
             timeout=5,
             max_lifetime=1200,
             reconnect_timeout=_RECONNECT,
+            kwargs={"autocommit": True},  # so that `alone` is one round trip
         )
 
     async def open(self) -> None:
@@ -233,14 +234,7 @@ class AsyncDatabase:
 
         Raises Unavailable when no connection can be had in 5 s.
         """
-        try:
-            connection = await self._pool.getconn()
-            while _hung_up(connection):  # the pool replaces what it is given back closed
-                await connection.close()
-                await self._pool.putconn(connection)
-                connection = await self._pool.getconn()
-        except (PoolTimeout, psycopg.OperationalError) as error:
-            raise Unavailable("PostgreSQL cannot be reached.", retry_after=5) from error
+        connection = await self._take()
         try:
             async with connection.transaction():
                 opened = AsyncTransaction(connection)
@@ -249,3 +243,25 @@ class AsyncDatabase:
                 yield opened
         finally:
             await asyncio.shield(self._pool.putconn(connection))
+
+    async def alone(self, query: Statement[T]) -> T | None:
+        """The first row of a statement that is a transaction by itself.
+
+        Raises Unavailable as `transaction` does.
+        """
+        connection = await self._take()
+        try:
+            return await AsyncTransaction(connection).one(query)
+        finally:
+            await asyncio.shield(self._pool.putconn(connection))
+
+    async def _take(self) -> AsyncConnection:
+        try:
+            connection = await self._pool.getconn()
+            while _hung_up(connection):  # the pool replaces what it is given back closed
+                await connection.close()
+                await self._pool.putconn(connection)
+                connection = await self._pool.getconn()
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise Unavailable("PostgreSQL cannot be reached.", retry_after=5) from error
+        return connection

@@ -25,15 +25,17 @@ BROKEN_RULE = (pg.IntegrityError, pg.DataError)
 # Nothing is wrong with the statement; another transaction was in the way.
 COLLISION = (pg.SerializationFailure, pg.DeadlockDetected)
 
+# The statement would take as long again.
+SLOW = (pg.QueryCanceled,)
+
 _LOCKED = (pg.LockNotAvailable,)
-_SLOW = (pg.QueryCanceled,)
 
 
 def unavailable(error: psycopg.Error) -> Unavailable | None:
     """The refusal for a server that is gone, busy or in the way; None for any other error."""
     if isinstance(error, _LOCKED):
         return Unavailable("The records are locked by another change.", retry_after=1)
-    if isinstance(error, _SLOW):
+    if isinstance(error, SLOW):
         return Unavailable("The request took longer than a statement may.", retry_after=5)
     if isinstance(error, COLLISION):
         return Unavailable("Another request changed the same records.", retry_after=1)

@@ -1,8 +1,9 @@
 """Tenants, and the API keys by which their clients are known."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -11,6 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from hubblewave_pipelines.core.identity import ApiKey, opaque_id
 from hubblewave_pipelines.storage.database import Statement, compiled, statement
 from hubblewave_pipelines.storage.tables import api_keys, tenants
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,9 @@ _KEY = (
 )
 
 
+_WIDTH = 7  # columns that hubblewave.authenticate answers
+
+
 def _principal(row: tuple[Any, ...]) -> Principal:
     tenant_id, slug, actor_id, scopes, plan, schema, version = row
     return Principal(tenant_id, slug, actor_id, frozenset(scopes), plan, schema, version)
@@ -84,6 +90,31 @@ def authenticate(key: ApiKey) -> Statement[Principal]:
     return statement(
         "select * from hubblewave.authenticate(%s, %s)", (key.id, key.digest), _principal
     )
+
+
+_FOR_CALLER = (
+    "select caller.*, found.* from hubblewave.authenticate(%s, %s) caller "
+    "left join lateral (select * from"
+)
+_ONCE_KNOWN = "built where caller.tenant_id is not null) found on true"
+
+
+def authenticated(key: ApiKey, read: Statement[T]) -> Statement[tuple[Principal, T | None]]:
+    """A credential and one read on its behalf in a single statement: one round trip for both.
+
+    No row when the key is not good; None beside the principal when `read` finds nothing. `read`
+    takes positional parameters and its first column is never null. The join is what makes row
+    security see the tenant: its left side, which sets the tenant, runs before its right.
+    """
+    if isinstance(read.params, Mapping):
+        raise TypeError("a read that is joined to its credential takes positional parameters")
+
+    def row(row: tuple[Any, ...]) -> tuple[Principal, T | None]:
+        own, found = row[:_WIDTH], row[_WIDTH:]
+        return _principal(own), None if found[0] is None else read.row(found)
+
+    params = [key.id, key.digest, *read.params]
+    return Statement(f"{_FOR_CALLER} ({read.text}) {_ONCE_KNOWN}", params, row)
 
 
 def control_tables_exist() -> Statement[bool]:
