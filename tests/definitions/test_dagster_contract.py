@@ -5,6 +5,7 @@ import inspect
 from pathlib import Path
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._cli.api import _execute_run_command_body
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.storage.defs_state.base import DefsStateStorage, set_defs_state_storage
@@ -14,6 +15,8 @@ from hubblewave_pipelines.definitions import entities
 from hubblewave_pipelines.definitions.defs_state import PgDefsStateStorage
 from hubblewave_pipelines.definitions.launcher import WarmRunLauncher
 from hubblewave_pipelines.definitions.location import tree
+from tests.definitions.conftest import Home
+from tests.definitions.scripted import GRAPH
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +54,14 @@ def test_our_launcher_is_a_whole_one() -> None:
     assert WarmRunLauncher().supports_check_run_worker_health
 
 
+def test_the_storages_of_a_forked_run_can_be_given_an_engine(home: Home) -> None:
+    """Way round: none needed; without it each query opens a connection."""
+    with home.instance() as instance:
+        for storage in (instance.run_storage, instance.event_log_storage):
+            assert isinstance(storage._engine, sa.Engine)
+            assert storage.postgres_url.startswith("postgresql+psycopg2://")
+
+
 def test_the_component_tree_knows_our_component_and_its_key() -> None:
     [component] = tree.get_all_components(of_type=entities.EntityGraph)
     assert component.defs_state_config.key == entities.STATE_KEY
@@ -58,8 +69,6 @@ def test_the_component_tree_knows_our_component_and_its_key() -> None:
 
 def test_a_new_state_rebuilds_the_whole_location(database_url: str) -> None:
     """As the code server does it: everything we define must live in the component."""
-    from tests.definitions.scripted import GRAPH
-
     storage = PgDefsStateStorage(database_url)
     storage.store(entities.STATE_KEY, "v1", entities.state_of(GRAPH))
     with set_defs_state_storage(storage):
