@@ -12,7 +12,7 @@ import redis
 from hubblewave_pipelines.core.errors import PlatformError
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Role, conninfo
-from hubblewave_pipelines.storage.migrate import current, head
+from hubblewave_pipelines.storage.migrate import app_role_bypasses_row_security, current, head
 from hubblewave_pipelines.supervisor import first_start
 from hubblewave_pipelines.supervisor.account import choose_account, program_directory
 from hubblewave_pipelines.supervisor.ports import claim_port
@@ -124,11 +124,7 @@ def _roles(url: str) -> str:
             raise Wrong(
                 f"cannot act as {role.value} ({str(error).strip()}): run `hubblewave migrate`"
             ) from error
-    with psycopg.connect(conninfo(url, Role.APP)) as connection:
-        row = connection.execute(
-            "select rolsuper or rolbypassrls from pg_roles where rolname = current_user"
-        ).fetchone()
-    if row is not None and row[0]:
+    if app_role_bypasses_row_security(url):
         raise Wrong("hubblewave_app may bypass row security: alter role hubblewave_app nobypassrls")
     return f"{Role.APP.value}, {Role.WORKER.value}"
 

@@ -71,3 +71,12 @@ def current(url: str) -> str | None:
             return None
         found = connection.execute("select version_num from public.schema_version").fetchone()
         return None if found is None else str(found[0])
+
+
+def app_role_bypasses_row_security(url: str) -> bool:
+    """Whether somebody gave `hubblewave_app` the power to see every tenant's rows."""
+    with psycopg.connect(conninfo(url, Role.APP)) as connection:
+        row = connection.execute(
+            "select rolsuper or rolbypassrls from pg_roles where rolname = current_user"
+        ).fetchone()
+        return row is not None and bool(row[0])
