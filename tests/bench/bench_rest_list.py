@@ -1,9 +1,9 @@
 """REST list of 100 records x 10 fields against a bare ASGI app that runs the same SQL, and a page
 deep in the list (found by cursor) against the first.
 
-The sides take turns in one run and share one PostgreSQL, so that their ratio means something on a
-machine that is busy with other things. Prints a table and a
-JSON line; run it with `python tests/bench/bench_rest_list.py [--seconds S] [--rounds N]`.
+The sides take short turns in one run and share one PostgreSQL, so that their ratio means something
+on a machine that is busy with other things. Prints a table and a JSON line; run it with
+`python tests/bench/bench_rest_list.py [--seconds S] [--rounds N]`.
 """
 
 import argparse
@@ -229,8 +229,8 @@ def measure(bench: Bench, seconds: float, rounds: int, log: str) -> dict[str, li
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a round")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of a round")
+    parser.add_argument("--rounds", type=int, default=16)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         postgres = EmbeddedPostgres(Path(directory) / "postgres")
