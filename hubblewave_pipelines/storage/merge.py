@@ -276,7 +276,7 @@ def insert_new(plan: MergePlan, rows: range, *, matched: bool) -> Statement[Any]
     arbiter = f" ({plan.unique[0].column})" if plan.only_unique else ""
     tests = ["s.row_no >= %(first)s", "s.row_no < %(last)s", _complete(plan, "s")]
     if matched:
-        tests.append("not exists (select from unplaced u where u.row_no = s.row_no)")
+        tests.append("s.row_no not in (select u.row_no from unplaced u)")
     if not plan.keys_indexed:
         nulls = " or ".join(f"f.{k.column} is null" for k in plan.keys)
         keys = ", ".join(f"f.{k.column}" for k in plan.keys)
@@ -310,7 +310,7 @@ def create_unplaced(plan: MergePlan, rows: range) -> Statement[Any]:
     """`unplaced`: rows of the range that are no records, matched where their keys are."""
     return statement(
         f"create temp table unplaced on commit drop as {_matching(plan, 'left join')}"
-        f" and not exists (select from {plan.table} t where t.id = s.id){_oldest(plan)}",
+        f" and not {_is_record(plan)}{_oldest(plan)}",
         _range(plan, rows),
     )
 
@@ -319,8 +319,8 @@ def add_unplaced(plan: MergePlan, rows: range) -> Statement[Any]:
     """After `create_matched` and an insert: the other rows that are no records."""
     return statement(
         f"insert into unplaced {_matching(plan, 'left join')}"
-        f" and not exists (select from {plan.table} t where t.id = s.id)"
-        " and not exists (select from unplaced u where u.row_no = s.row_no)"
+        f" and not {_is_record(plan)}"
+        " and s.row_no not in (select u.row_no from unplaced u)"
         f"{_oldest(plan)}",
         _range(plan, rows),
     )
@@ -340,10 +340,22 @@ def _matching(plan: MergePlan, join: str, *, fresh: bool = True) -> str:
         f"select {distinct}s.row_no, m.id as target,"
         f" {'e.row_no' if fresh else 'null::bigint'} as by_row,"
         f" coalesce(m.created_by = %(import)s, false) as mine, {same} as same"
-        f" from staged s {join} {plan.table} m on {_match(plan, 'm', 's')}"
-        f"{' left join staged e on e.id = m.id' if fresh else ''}"
+        f" from staged s {join} {_source(plan, plan.table, 'm', _match(plan, 'm', 's'))}"
+        f"{' left join ' + _source(plan, 'staged', 'e', 'e.id = m.id') if fresh else ''}"
         " where s.row_no >= %(first)s and s.row_no < %(last)s"
     )
+
+
+def _source(plan: MergePlan, table: str, alias: str, condition: str) -> str:
+    """What to join. With an index on the keys, rows are looked up one by one (`offset 0` keeps the
+    planner from making a join of it), so that the cost of a chunk does not grow with the table."""
+    if not plan.keys_indexed:
+        return f"{table} {alias} on {condition}"
+    return f"lateral (select * from {table} {alias} where {condition} offset 0) {alias} on true"
+
+
+def _is_record(plan: MergePlan) -> str:
+    return f"exists (select from {plan.table} t where t.id = s.id offset 0)"
 
 
 def _oldest(plan: MergePlan) -> str:
