@@ -60,11 +60,11 @@ check: lint types contracts test
 
 # Each prints a table and a JSON line.
 bench: setup
-	@for file in tests/bench/bench_*.py; do $(BIN)/python "$$file" || exit 1; done
+	@for file in tests/bench/bench_*.py; do $(BIN)/python -m tests.bench.$$(basename "$$file" .py) || exit 1; done
 
 # Long proofs on the real stack: kills at random moments, the whole flights table.
 proof: setup
-	@for file in tests/proof/proof_*.py; do $(BIN)/python "$$file" || exit 1; done
+	@for file in tests/proof/proof_*.py; do $(BIN)/python -m tests.proof.$$(basename "$$file" .py) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .hubblewave .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,14 +13,13 @@ from hubblewave_pipelines.core.entity import Field, FieldKind, Json
 from hubblewave_pipelines.core.errors import Conflict, Fault, Invalid, NotFound
 from hubblewave_pipelines.core.identity import new_api_key
 from hubblewave_pipelines.core.parameters import parse_paging
-from hubblewave_pipelines.core.scope import SCOPES
+from hubblewave_pipelines.core.scope import PLANS, SCOPES
 from hubblewave_pipelines.core.values import Refused, from_json
 from hubblewave_pipelines.storage import tenants
 from hubblewave_pipelines.storage.tenants import StoredKey
 
 router = APIRouter(prefix="/api-keys")
 
-_PLANS = ("free", "professional", "enterprise")
 _NAME = Field(id="name", name="name", kind=FieldKind.TEXT, max_length=200)
 _EXPIRES_AT = Field(id="expires", name="expiresAt", kind=FieldKind.DATETIME)
 _KNOWN = ("name", "scopes", "plan", "expiresAt")
@@ -60,8 +59,8 @@ def _wanted(body: Json, now: datetime) -> _Wanted:
     if not isinstance(scopes, list) or not scopes or any(s not in SCOPES for s in scopes):
         faults.append(Fault("enum", f"list some of {', '.join(SCOPES)}", "#/scopes"))
     plan = body.get("plan")
-    if plan is not None and plan not in _PLANS:
-        faults.append(Fault("enum", f"must be one of {', '.join(_PLANS)}", "#/plan"))
+    if plan is not None and plan not in PLANS:
+        faults.append(Fault("enum", f"must be one of {', '.join(PLANS)}", "#/plan"))
     expires_at = read(_EXPIRES_AT)
     if expires_at is not None and expires_at <= now:
         faults.append(Fault("range", "must be in the future", "#/expiresAt"))

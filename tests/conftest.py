@@ -15,6 +15,8 @@ from hubblewave_pipelines.storage.migrate import migrate
 from hubblewave_pipelines.storage.tenants import Tenant
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 
+pytest_plugins = ["tests.plugins.stack"]
+
 # Two cores shared by parallel workers say nothing about the code's speed; `make bench` does.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")

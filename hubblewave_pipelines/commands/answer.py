@@ -21,7 +21,6 @@ from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.supervisor.state import database_url
 
-PLANS = ("free", "professional", "enterprise")
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 DataDir = Annotated[
     Path | None,

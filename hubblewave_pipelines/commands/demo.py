@@ -171,12 +171,11 @@ def _import_all(
         return [load(client, item, files[item.file], progress) for item in flights.LOADS]
 
 
-def run(data_dir: Path, *, api_port: int, dagster_port: int, stay: bool) -> bool:
+def run(data_dir: Path, *, api_port: int, dagster_port: int, stay: bool, console: Console) -> bool:
     """Start the platform, do the job, say what to open; True when every count agreed.
 
     With `stay` it then runs until Ctrl-C or SIGTERM; without, it stops at once.
     """
-    console = Console()
     console.print("[bold]HubbleWave pipelines[/bold]: four files in, one governed copy out\n")
     platform = Platform(data_dir, api_port=api_port, dagster_port=dagster_port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from hubblewave_pipelines.commands.answer import (
-    PLANS,
     AsJson,
     DataDir,
     owner,
@@ -17,7 +16,7 @@ from hubblewave_pipelines.commands.answer import (
 )
 from hubblewave_pipelines.core.errors import Invalid, NotFound
 from hubblewave_pipelines.core.identity import new_api_key
-from hubblewave_pipelines.core.scope import SCOPES
+from hubblewave_pipelines.core.scope import PLANS, SCOPES
 from hubblewave_pipelines.storage import tenants
 from hubblewave_pipelines.storage.database import Transaction
 from hubblewave_pipelines.storage.tenants import Tenant

@@ -107,6 +107,7 @@ def demo(
             api_port=settings.api_port,
             dagster_port=settings.dagster_port,
             stay=stay,
+            console=Console(stderr=json),
         )
         if json:
             print_json({"agreed": agreed})

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from hubblewave_pipelines.commands.answer import (
-    PLANS,
     AsJson,
     DataDir,
     owner,
@@ -14,6 +13,7 @@ from hubblewave_pipelines.commands.answer import (
     refusals,
 )
 from hubblewave_pipelines.core.errors import Conflict, Invalid
+from hubblewave_pipelines.core.scope import PLANS
 from hubblewave_pipelines.storage.tenants import all_tenants
 from hubblewave_pipelines.supervisor.first_start import make_tenant
 

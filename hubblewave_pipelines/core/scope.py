@@ -1,11 +1,12 @@
-"""What a scope permits: `admin` includes `write`, and `write` includes `read`."""
+"""What a credential is good for: its scopes, and the plan that bounds how often it is used."""
 
 from collections.abc import Collection, Mapping
 from typing import Literal, TypeAlias
 
 Scope: TypeAlias = Literal["read", "write", "admin"]
 
-SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")  # each includes those before it
+PLANS = ("free", "professional", "enterprise")
 
 # Whoever may write sees what was written, so write alone would be no less than both.
 _GRANTED_BY: Mapping[Scope, frozenset[str]] = {
