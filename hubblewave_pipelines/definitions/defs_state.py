@@ -20,6 +20,7 @@ from dagster_shared.serdes.objects.models.defs_state_info import DefsKeyStateInf
 from psycopg import OperationalError
 
 from hubblewave_pipelines.core.errors import NotFound
+from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage import defs_states
 from hubblewave_pipelines.storage.database import Database, Role, Transaction
 
@@ -51,7 +52,9 @@ class PgDefsStateStorage(DefsStateStorage[Any], ConfigurableClass):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> Self:
-        return cls(inst_data=inst_data, **config_value)
+        """The copy is kept in the data directory unless `copy_dir` says otherwise."""
+        copy_dir = config_value.get("copy_dir") or str(Settings().data_dir / "defs-state")
+        return cls(url=config_value["url"], copy_dir=copy_dir, inst_data=inst_data)
 
     def get_latest_defs_state_info(self) -> DefsStateInfo | None:
         """The newest version of each key; what was newest when the database was last seen, when it
@@ -128,7 +131,10 @@ class PgDefsStateStorage(DefsStateStorage[Any], ConfigurableClass):
         target = self._copy / name
         if target.exists() and target.read_bytes() == content:
             return
-        self._copy.mkdir(parents=True, exist_ok=True)
         partial = self._copy / f"{name}.{time.time_ns()}"
-        partial.write_bytes(content)
-        partial.replace(target)  # readers see the old file or the new one
+        try:
+            self._copy.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            partial.replace(target)  # readers see the old file or the new one
+        except OSError as error:
+            logger.warning("No copy of the component states is kept: %s", error)
