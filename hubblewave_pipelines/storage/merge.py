@@ -301,7 +301,7 @@ def _range(plan: MergePlan, rows: range) -> dict[str, object]:
 def create_matched(plan: MergePlan, rows: range) -> Statement[Any]:
     """`unplaced`: rows of the range whose keys a record has, before anything is inserted."""
     return statement(
-        f"create temp table unplaced on commit drop as {_matching(plan, 'join')}{_oldest(plan)}",
+        f"create temp table unplaced on commit drop as {_matching(plan, 'join', fresh=False)}{_oldest(plan)}",
         _range(plan, rows),
     )
 
