@@ -2,9 +2,14 @@
 
 import http.client
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
+
+# Children are forked beside a live channel; gRPC's own fork handlers then abort some of them
+# ("epoll_wait: Bad file descriptor") before they have become another program.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # noqa: TID251 - gRPC reads it on import
 
 import grpc
 
