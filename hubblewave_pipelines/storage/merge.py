@@ -1,8 +1,7 @@
 """SQL that merges staged rows into an entity's table, set by set, per duplicate strategy.
 
-Three temporary tables of one chunk: `arriving` (as copied), `staged` (typed, references resolved;
-the rows still standing) and `unplaced` (rows that did not become records, with the record that
-stands in their way). Everything is in physical names and plain parameters.
+`staged` holds the rows still standing, `unplaced` those that did not become records, with the
+record that stands in their way. Everything is in physical names and plain parameters.
 """
 
 # ruff: noqa: S608 - only physical names that `identifier` has checked are formatted in
@@ -12,69 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from hubblewave_pipelines.core.entity import Catalog, Entity, Field, FieldKind
-from hubblewave_pipelines.core.import_options import DuplicateStrategy, ImportOptions
-from hubblewave_pipelines.core.mapping import FieldMap, OnMissing
+from hubblewave_pipelines.core.entity import FieldKind
+from hubblewave_pipelines.core.import_options import DuplicateStrategy
 from hubblewave_pipelines.storage.database import Statement, statement
-from hubblewave_pipelines.storage.physical import SQL_TYPES, default_of, identifier, qualified
+from hubblewave_pipelines.storage.merge_plan import Clash, MergePlan, Target
 
-# How a kind is staged when not in its own type: the cast turns it into that.
-_TRAVELS_AS = {FieldKind.DECIMAL: "text", FieldKind.JSON: "text"}
 _EMPTY_TEXT = frozenset({FieldKind.TEXT, FieldKind.LONGTEXT})
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One column that the import fills. `lookup` is (table, column) where its id is found."""
-
-    name: str  # public
-    column: str
-    kind: FieldKind  # of the staged value
-    required: bool
-    unique: bool
-    default: str | None = None
-    lookup: tuple[str, str] | None = None
-    lookup_name: str = ""
-    null_when_missing: bool = False
-
-    @property
-    def staged_type(self) -> str:
-        return _TRAVELS_AS.get(self.kind, SQL_TYPES[self.kind])
-
-
-@dataclass(frozen=True)
-class MergePlan:
-    """What a chunk of one import does to one table."""
-
-    import_id: UUID
-    table: str
-    targets: tuple[Target, ...]
-    keys: tuple[Target, ...]  # two rows with equal keys are the same record; none: never
-    strategy: DuplicateStrategy
-    unique: tuple[Target, ...]  # filled columns with a unique index
-    keys_indexed: bool
-    only_unique: bool  # `unique` is one column, and the table has no other but the id
-
-    @property
-    def writes_matches(self) -> bool:
-        updating = self.strategy in (DuplicateStrategy.UPDATE, DuplicateStrategy.MERGE)
-        return bool(self.keys) and updating
-
-    @property
-    def changing(self) -> tuple[Target, ...]:
-        """What a row can change of the record that it matches."""
-        return tuple(t for t in self.targets if t not in self.keys)
-
-    @property
-    def others(self) -> tuple[Target, ...]:
-        """Unique columns that are not the key."""
-        return tuple(t for t in self.unique if self.keys != (t,))
-
-    @property
-    def needed(self) -> tuple[Target, ...]:
-        """Columns without which a new record cannot be, although a match may do without."""
-        merging = self.keys and self.strategy is DuplicateStrategy.MERGE
-        return tuple(t for t in self.targets if t.required and merging)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,157 +27,6 @@ class Unplaced:
     target: UUID
     by_row: int | None  # the row of this chunk that made the record
     by_import: bool  # the record was made by this import
-
-
-@dataclass(frozen=True, slots=True)
-class Clash:
-    """A row whose unique value belongs to another record, or that a lookup found nothing for."""
-
-    row_no: int
-    name: str
-    value: str
-    record: UUID | None = None
-
-
-def plan_merge(
-    import_id: UUID,
-    entity: Entity,
-    catalog: Catalog,
-    maps: Sequence[FieldMap],
-    options: ImportOptions,
-) -> MergePlan:
-    targets = tuple(_target(entity, catalog, m) for m in maps)
-    by_name = {t.name: t for t in targets}
-    keys = tuple(by_name[name] for name in options.unique_fields if options.detect_duplicates)
-    unique = tuple(t for t in targets if t.unique)
-    indexed = len(keys) == 1 and keys[0].unique
-    return MergePlan(
-        import_id,
-        qualified(entity),
-        targets,
-        keys,
-        options.strategy,
-        unique,
-        keys_indexed=indexed or not keys,
-        only_unique=len(unique) == 1 == sum(f.unique for f in entity.fields),
-    )
-
-
-def _target(entity: Entity, catalog: Catalog, m: FieldMap) -> Target:
-    field = entity.fields_by_name.get(m.target)
-    if field is not None:
-        return Target(
-            m.target,
-            identifier(field.column),
-            field.kind,
-            field.required,
-            field.unique,
-            _placeholder_safe(default_of(field)),
-        )
-    relation = entity.references[m.target]
-    other = catalog.named(relation.target)
-    if other is None:
-        raise LookupError(f"{entity.name}.{m.target} refers to {relation.target}, which is gone")
-    by: Field | None = other.fields_by_name[m.lookup.by] if m.lookup is not None else None
-    return Target(
-        m.target,
-        identifier(relation.column),
-        FieldKind.UUID if by is None else by.kind,
-        relation.required,
-        False,
-        lookup=(qualified(other), "id" if by is None else identifier(by.column)),
-        lookup_name=f"{other.name} with {'id' if by is None else by.name}",
-        null_when_missing=m.lookup is not None and m.lookup.on_missing is OnMissing.NULL,
-    )
-
-
-def _placeholder_safe(sql: str | None) -> str | None:
-    return None if sql is None else sql.replace("%", "%%")
-
-
-def create_arriving(plan: MergePlan) -> Statement[Any]:
-    columns = ", ".join(f"{t.column} {t.staged_type}" for t in plan.targets)
-    return statement(
-        f"create temp table arriving (row_no bigint not null, id uuid not null, {columns})"
-        " on commit drop"
-    )
-
-
-def copy_arriving(plan: MergePlan) -> str:
-    columns = ", ".join(t.column for t in plan.targets)
-    return f"copy arriving (row_no, id, {columns}) from stdin (format binary)"
-
-
-def lock_table(plan: MergePlan) -> Statement[Any]:
-    """Keys without a unique index are only safe while nobody else writes the table."""
-    return statement(f"lock table {plan.table} in share row exclusive mode")
-
-
-def hold_lookups(plan: MergePlan) -> list[Statement[Any]]:
-    """Records that rows refer to cannot go away before the commit."""
-    return [
-        statement(
-            f"select count(*) from (select from {table} o where o.{by} in"
-            f" (select {_cast(t, 'a')} from arriving a) for key share of o) held"
-        )
-        for t in plan.targets
-        if t.lookup is not None
-        for table, by in [t.lookup]
-    ]
-
-
-def _cast(t: Target, alias: str) -> str:
-    """The staged value of a column in the type of the table (or of the lookup's field)."""
-    cast = f"::{SQL_TYPES[t.kind]}" if t.kind in _TRAVELS_AS else ""
-    return f"{alias}.{t.column}{cast}"
-
-
-def create_staged(plan: MergePlan) -> Statement[Any]:
-    """`staged` from `arriving`: values cast, references resolved, `missing_*` set where not."""
-    columns, joins = ["a.row_no", "a.id"], []
-    for n, t in enumerate(plan.targets):
-        if t.lookup is None:
-            columns.append(f"{_cast(t, 'a')} as {t.column}")
-            continue
-        table, by = t.lookup
-        columns.append(f"o{n}.id as {t.column}")
-        if not t.null_when_missing:
-            columns.append(f"case when o{n}.id is null then a.{t.column}::text end as missing_{n}")
-        joins.append(f"left join {table} o{n} on o{n}.{by} = {_cast(t, 'a')}")
-    return statement(
-        f"create temp table staged on commit drop as select {', '.join(columns)}"
-        f" from arriving a {' '.join(joins)} order by a.row_no"
-    )
-
-
-def needs_staging(plan: MergePlan) -> bool:
-    """Whether rows cannot be merged as they arrive."""
-    return any(t.lookup is not None or t.kind in _TRAVELS_AS for t in plan.targets)
-
-
-def rename_arriving() -> Statement[Any]:
-    return statement("alter table arriving rename to staged")
-
-
-def missing_references(plan: MergePlan) -> list[Statement[Clash]]:
-    """Rows whose reference names no record, one statement per reference."""
-
-    def reader(t: Target) -> Any:
-        return lambda row: Clash(row[0], t.name, row[1])
-
-    return [
-        statement(
-            f"select row_no, missing_{n} from staged where missing_{n} is not null order by row_no",
-            (),
-            reader(t),
-        )
-        for n, t in enumerate(plan.targets)
-        if t.lookup is not None and not t.null_when_missing
-    ]
-
-
-def drop_staged_rows(rows: Sequence[int]) -> Statement[Any]:
-    return statement("delete from staged where row_no = any(%s)", (list(rows),))
 
 
 def _match(plan: MergePlan, left: str, right: str) -> str:

@@ -14,9 +14,10 @@ from psycopg import errors as pg
 from hubblewave_pipelines.core.errors import Unavailable
 from hubblewave_pipelines.core.import_ids import row_of
 from hubblewave_pipelines.core.import_options import DuplicateStrategy
-from hubblewave_pipelines.storage import merge
+from hubblewave_pipelines.storage import merge, staging
 from hubblewave_pipelines.storage.database import Statement, Transaction, statement
-from hubblewave_pipelines.storage.merge import Clash, MergePlan, Unplaced
+from hubblewave_pipelines.storage.merge import Unplaced
+from hubblewave_pipelines.storage.merge_plan import Clash, MergePlan
 
 _ROUNDS = 20  # concurrent writers can send a row round again; this many times is not chance
 _REFUSED_BY_DATABASE = (pg.IntegrityError, pg.DataError, pg.ProgramLimitExceeded)
@@ -71,22 +72,22 @@ class ChunkMerge:
             return Merged()
         tx.run(statement("set local work_mem = '64MB'"))
         tx.run(statement("drop table if exists arriving, staged, unplaced"))
-        tx.run(merge.create_arriving(plan))
-        with tx.connection.cursor().copy(merge.copy_arriving(plan)) as copy:
+        tx.run(staging.create_arriving(plan))
+        with tx.connection.cursor().copy(staging.copy_arriving(plan)) as copy:
             copy.write(head)
             copy.write(rows)
             copy.write(tail)
         if not plan.keys_indexed:
-            tx.run(merge.lock_table(plan))
+            tx.run(staging.lock_table(plan))
         outcome = Merged()
         self._indexed = False
-        if merge.needs_staging(plan):
-            for step in merge.hold_lookups(plan):
+        if staging.needs_staging(plan):
+            for step in staging.hold_lookups(plan):
                 tx.run(step)
-            tx.run(merge.create_staged(plan))
+            tx.run(staging.create_staged(plan))
             self._drop_dangling(tx, outcome)
         else:
-            tx.run(merge.rename_arriving())
+            tx.run(staging.rename_arriving())
         self._analyze(tx)
         for cut in self._cuts(tx, within):
             outcome.add(self._range(tx, cut))
@@ -95,12 +96,12 @@ class ChunkMerge:
     def _drop_dangling(self, tx: Transaction, outcome: Merged) -> None:
         """Refuse rows whose reference names no record."""
         names = {t.name: t.lookup_name for t in self.plan.targets}
-        found = [clash for step in merge.missing_references(self.plan) for clash in tx.all(step)]
+        found = [clash for step in staging.missing_references(self.plan) for clash in tx.all(step)]
         for clash in found:
             message = f'there is no {names[clash.name]} "{clash.value[:60]}"'
             outcome.faults.append(RowFault(clash.row_no, clash.name, "reference", message))
         if found:
-            tx.run(merge.drop_staged_rows([clash.row_no for clash in found]))
+            tx.run(staging.drop_staged_rows([clash.row_no for clash in found]))
 
     def _analyze(self, tx: Transaction) -> None:
         """Statistics of the columns that are joined, from a small sample: enough for a good plan."""

@@ -24,7 +24,7 @@ from hubblewave_pipelines.storage import imports
 from hubblewave_pipelines.storage.catalog import load_catalog
 from hubblewave_pipelines.storage.database import Database, Transaction
 from hubblewave_pipelines.storage.imports import ChunkEntry, ImportJob
-from hubblewave_pipelines.storage.merge import plan_merge
+from hubblewave_pipelines.storage.merge_plan import plan_merge
 from hubblewave_pipelines.storage.merging import ChunkMerge, RowFault, refused_rows
 from hubblewave_pipelines.storage.refusals import COLLISION, unavailable
 from hubblewave_pipelines.transfer.ahead import ahead
