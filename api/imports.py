@@ -324,11 +324,15 @@ async def retry_import(import_id: str, found: Uploading, request: Request) -> Re
             entity = next((e for e in found.catalog if e.id == before.entity_id), None)
             if entity is None:
                 raise Conflict(f"The entity {before.entity_name} is gone.")
-            if not await asyncio.to_thread(Path(before.spool_path).exists):
-                raise Conflict("The uploaded file is no longer there; upload it again.")
             job = await tx.one(imports.reopen_job(tenant_id, before.id))
             if job is None:
                 raise Conflict(f"An import that is {before.status} cannot be retried.")
+            # Asked while the job is ours: who clears the spool locks it too.
+            if not await asyncio.to_thread(Path(job.spool_path).exists):
+                raise Conflict(
+                    f"The uploaded file is no longer there: files stay for "
+                    f"{held.settings.upload_days} days after an import ended. Upload it again."
+                )
             key = import_key(found.principal.tenant_slug, entity.slug)
             asked = await tx.one(
                 work.insert_request(tenant_id, "import", job.id, key, found.principal.actor_id)

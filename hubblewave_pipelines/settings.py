@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     spool_dir: Path | None = Field(
         None, description="Where uploads wait for their run; default: <data_dir>/spool, mode 0700."
     )
+    upload_days: int = Field(
+        7, ge=1, description="Days an upload stays after its import ended, for retries."
+    )
     import_chunk_rows: int = Field(
         50_000, ge=1, le=1_000_000, description="Rows an import commits at a time."
     )

@@ -19,6 +19,7 @@ from hubblewave_pipelines.definitions.maintenance import event_retention, retent
 from hubblewave_pipelines.definitions.reporting import CHECK
 from hubblewave_pipelines.definitions.resources import Platform
 from hubblewave_pipelines.definitions.sensors import dispatcher, reconcile
+from hubblewave_pipelines.definitions.uploads import upload_retention, uploads_schedule
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.defs_states import GraphRow, graph_rows
@@ -130,9 +131,9 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
         launchable.append(import_assets)
     return dg.Definitions(
         assets=assets,
-        jobs=[*launchable, event_retention],
+        jobs=[*launchable, event_retention, upload_retention],
         sensors=[dispatcher(launchable), reconcile],
-        schedules=[retention_schedule],
+        schedules=[retention_schedule, uploads_schedule],
         resources={"platform": Platform()},
         executor=dg.in_process_executor,
         # On the console from INFO on; Dagster keeps every event in its own log anyway.

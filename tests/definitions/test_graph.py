@@ -80,7 +80,9 @@ def test_the_location_loads_with_sockets_off_and_no_settings() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == ("['event_retention', 'import_adhoc'] ['dispatch', 'reconcile']")
+    assert done.stdout.strip() == (
+        "['event_retention', 'import_adhoc', 'upload_retention'] ['dispatch', 'reconcile']"
+    )
 
 
 def test_relations_in_a_circle_make_no_dependency() -> None:

@@ -193,6 +193,20 @@ def test_a_pending_import_is_cancelled_at_once_and_can_be_retried(
     assert parts.get(url).json()["createdRecords"] == 1
 
 
+def test_an_import_whose_file_was_cleared_away_cannot_be_retried(
+    parts: httpx.Client, data_dir: Path
+) -> None:
+    url = send(parts, "code\nA\n").headers["location"]
+    cancelled = parts.post(f"{url}/cancel").json()
+    (spooled,) = (data_dir / "spool").iterdir()
+    spooled.unlink()
+    refused = parts.post(f"{url}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (409, "resource.conflict")
+    assert "7 days" in refused.json()["detail"]
+    assert parts.get(url).json() == cancelled
+    assert parts.get(f"{url}/rejects").text == "_row,_reason\r\n"
+
+
 def test_another_tenant_sees_nothing_of_an_import(
     parts: httpx.Client, other_admin: httpx.Client
 ) -> None:

@@ -1,0 +1,72 @@
+"""The end of uploaded files: removed once no import can need them any more."""
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from hubblewave_pipelines.storage import tenants, uploads
+from hubblewave_pipelines.storage.database import Database
+
+_OURS = re.compile(r"[0-9a-f]{32}\.(?:upload|partial)")  # as the API names them
+_UNKNOWN_SECONDS = 24 * 3600  # an upload in progress has no row yet
+_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What one round removed: files of ended imports, files no import knows, and their bytes."""
+
+    spent: int = 0
+    unknown: int = 0
+    size: int = 0
+
+    def __add__(self, other: "Cleared") -> "Cleared":
+        return Cleared(
+            self.spent + other.spent, self.unknown + other.unknown, self.size + other.size
+        )
+
+
+def clear_spool(database: Database, spool: Path, *, keep: timedelta) -> Cleared:
+    """Remove uploads of imports that ended longer than `keep` ago, and day-old ones of no import.
+
+    Touches only files that bear a name the API gives; others may share the directory. Needs a
+    database that may see all tenants. Safe beside running imports, uploads and retries.
+    """
+    if not spool.is_dir():
+        return Cleared()
+    ours = sorted(path for path in spool.resolve().iterdir() if _OURS.fullmatch(path.name))
+    with database.transaction() as tx:
+        everyone = [tenant.id for tenant in tx.all(tenants.all_tenants())]
+    cleared = Cleared()
+    for first in range(0, len(ours), _BATCH):
+        names = [str(path) for path in ours[first : first + _BATCH]]
+        unknown: set[str] = set(names)
+        for tenant_id in everyone:
+            with database.transaction(tenant_id) as tx:
+                unknown.difference_update(tx.all(uploads.known_uploads(tenant_id, names)))
+                for name in tx.all(uploads.spent_uploads(tenant_id, names, keep)):
+                    cleared += Cleared(spent=1, size=_remove(Path(name)))
+        for path in map(Path, sorted(unknown)):
+            if _age(path) > _UNKNOWN_SECONDS:
+                cleared += Cleared(unknown=1, size=_remove(path))
+    return cleared
+
+
+def _age(path: Path) -> float:
+    """Seconds since the last write; 0 when the file went away meanwhile."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(path: Path) -> int:
+    """The bytes set free."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return 0  # another round of this job was quicker
+    path.unlink(missing_ok=True)
+    return size
