@@ -3,11 +3,9 @@
 The entity is found in the caller's catalog, so no route is ever registered for one.
 """
 
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -18,11 +16,12 @@ from starlette.types import Scope as Connection
 
 from api.attempts import Attempt, perform
 from api.body import JSON, MERGE_PATCH, read_json, require_accept
+from api.calls import Call, Handlers, Writing
 from api.conditions import etag, is_known, only_if_absent, required_versions
 from api.context import Context, credential
 from api.reads import Read, read
 from hubblewave_pipelines.core.cursor import page_info
-from hubblewave_pipelines.core.entity import Catalog, Entity, Json
+from hubblewave_pipelines.core.entity import Catalog, Entity
 from hubblewave_pipelines.core.errors import MethodNotAllowed, NotFound, VersionConflict
 from hubblewave_pipelines.core.parameters import parse_fields, parse_query, refuse_parameters
 from hubblewave_pipelines.core.query import Page
@@ -43,38 +42,6 @@ from hubblewave_pipelines.storage.records import (
 )
 from hubblewave_pipelines.storage.tenants import Principal
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One request as the handlers see it; `body` is read before a transaction is open."""
-
-    request: Request
-    plural: str
-    record: str | None
-    body: Json = None
-
-    def entity(self, catalog: Catalog) -> Entity:
-        found = catalog.at_path(self.plural)
-        if found is None or self.plural != found.path:
-            raise NotFound(f"There is nothing at {self.request.url.path}.")
-        return found
-
-    def target(self, context: Context, attempt: Attempt) -> Entity:
-        """The entity that is about to be written."""
-        attempt.entity = self.entity(context.catalog)
-        return attempt.entity
-
-    def record_id(self, entity: Entity) -> UUID:
-        if self.record is None or not _UUID.fullmatch(self.record):
-            raise NotFound(f"There is no {entity.name} {self.record}.")
-        return UUID(self.record)
-
-
-Reader: TypeAlias = Callable[[_Call, Principal, Catalog], Read[Any]]
-Writer: TypeAlias = Callable[[_Call, Context, Attempt], Awaitable[Response]]
-
 
 def _record(text: str, version: int, status: int = 200, **headers: str) -> Response:
     return Response(text, status, {"ETag": etag(version), **headers}, JSON)
@@ -85,7 +52,7 @@ def _secret(principal: Principal) -> bytes:
     return f"{principal.tenant_id} {principal.schema}".encode()
 
 
-def _listing(call: _Call, principal: Principal, catalog: Catalog) -> Read[Page]:
+def _listing(call: Call, principal: Principal, catalog: Catalog) -> Read[Page]:
     entity, secret = call.entity(catalog), _secret(principal)
     query = parse_query(entity, call.request.query_params.multi_items(), secret=secret)
 
@@ -103,7 +70,7 @@ def _listing(call: _Call, principal: Principal, catalog: Catalog) -> Read[Page]:
     return Read(entity, select_page(query), answer)
 
 
-def _reading(call: _Call, principal: Principal, catalog: Catalog) -> Read[tuple[int, str]]:
+def _reading(call: Call, principal: Principal, catalog: Catalog) -> Read[tuple[int, str]]:
     entity = call.entity(catalog)
     columns = parse_fields(entity, call.request.query_params.multi_items())
     record_id = call.record_id(entity)
@@ -119,7 +86,7 @@ def _reading(call: _Call, principal: Principal, catalog: Catalog) -> Read[tuple[
     return Read(entity, select_record(entity, columns, record_id), answer)
 
 
-async def _create(call: _Call, context: Context, attempt: Attempt) -> Response:
+async def _create(call: Call, context: Context, attempt: Attempt) -> Response:
     entity = call.target(context, attempt)
     refuse_parameters(call.request.query_params.multi_items())
     values = record_values(entity, call.body, mode="create")
@@ -127,7 +94,7 @@ async def _create(call: _Call, context: Context, attempt: Attempt) -> Response:
 
 
 async def _insert(
-    call: _Call,
+    call: Call,
     context: Context,
     entity: Entity,
     values: dict[str, object],
@@ -143,7 +110,7 @@ async def _insert(
     return _record(written.text, written.version, 201, Location=f"{base}/{written.id}")
 
 
-async def _replace(call: _Call, context: Context, attempt: Attempt) -> Response:
+async def _replace(call: Call, context: Context, attempt: Attempt) -> Response:
     entity = call.target(context, attempt)
     refuse_parameters(call.request.query_params.multi_items())
     record_id = call.record_id(entity)
@@ -153,7 +120,7 @@ async def _replace(call: _Call, context: Context, attempt: Attempt) -> Response:
     return await _update(call, context, entity, record_id, values)
 
 
-async def _patch(call: _Call, context: Context, attempt: Attempt) -> Response:
+async def _patch(call: Call, context: Context, attempt: Attempt) -> Response:
     entity = call.target(context, attempt)
     refuse_parameters(call.request.query_params.multi_items())
     record_id = call.record_id(entity)
@@ -162,7 +129,7 @@ async def _patch(call: _Call, context: Context, attempt: Attempt) -> Response:
 
 
 async def _update(
-    call: _Call, context: Context, entity: Entity, record_id: UUID, values: dict[str, object]
+    call: Call, context: Context, entity: Entity, record_id: UUID, values: dict[str, object]
 ) -> Response:
     written: Written | None = await context.tx.one(
         update_record(
@@ -178,7 +145,7 @@ async def _update(
     return _record(written.text, written.version)
 
 
-async def _delete(call: _Call, context: Context, attempt: Attempt) -> Response:
+async def _delete(call: Call, context: Context, attempt: Attempt) -> Response:
     entity = call.target(context, attempt)
     refuse_parameters(call.request.query_params.multi_items())
     record_id = call.record_id(entity)
@@ -197,24 +164,44 @@ async def _missed(context: Context, entity: Entity, record_id: UUID) -> NotFound
     return VersionConflict(f"The record is at version {version}, which If-Match does not name.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Writing:
-    write: Writer
-    media: tuple[str, ...] = ()
-
-
-_COLLECTION: Mapping[str, Reader | _Writing] = {
+_COLLECTION: Handlers = {
     "GET": _listing,
     "HEAD": _listing,
-    "POST": _Writing(_create, (JSON,)),
+    "POST": Writing(_create, (JSON,)),
 }
-_RECORD: Mapping[str, Reader | _Writing] = {
+_RECORD: Handlers = {
     "GET": _reading,
     "HEAD": _reading,
-    "PUT": _Writing(_replace, (JSON,)),
-    "PATCH": _Writing(_patch, (MERGE_PATCH, JSON)),
-    "DELETE": _Writing(_delete),
+    "PUT": Writing(_replace, (JSON,)),
+    "PATCH": Writing(_patch, (MERGE_PATCH, JSON)),
+    "DELETE": Writing(_delete),
 }
+
+
+# What may follow the plural, and what may follow a record's id; a relation's name may follow, too.
+_WORDS: Mapping[str, Handlers] = {}
+_RECORD_WORDS: Mapping[str, Handlers] = {}
+_RELATION: Handlers = {}
+_PAIR: Handlers = {}
+
+
+def _found(rest: tuple[str, ...]) -> tuple[str, Handlers]:
+    """The route of a path after its plural, as logs name it, and who answers there."""
+    match rest:
+        case ():
+            return "", _COLLECTION
+        case (word,) if word in _WORDS:
+            return f"/{word}", _WORDS[word]
+        case (_,):
+            return "/{id}", _RECORD
+        case (_, word) if word in _RECORD_WORDS:
+            return f"/{{id}}/{word}", _RECORD_WORDS[word]
+        case (_, _):
+            return "/{id}/{relation}", _RELATION
+        case (_, _, _):
+            return "/{id}/{relation}/{relatedId}", _PAIR
+        case _:
+            return "", {}
 
 
 def application(prefix: str) -> ASGIApp:
@@ -224,24 +211,23 @@ def application(prefix: str) -> ASGIApp:
         request = Request(connection, receive)
         path: str = connection["path"]
         plural, *more = path.removeprefix(f"{prefix}/").split("/")
-        if not path.startswith(f"{prefix}/") or not plural or len(more) > 1 or more == [""]:
+        rest = tuple(more)
+        route, handlers = _found(rest)
+        if not path.startswith(f"{prefix}/") or not plural or "" in rest or not handlers:
             raise NotFound(f"There is nothing at {path}.")
-        methods = _RECORD if more else _COLLECTION
-        request.state.route = f"{prefix}/{{plural}}/{{id}}" if more else f"{prefix}/{{plural}}"
-        method = methods.get(request.method)
-        if method is None:
-            allow = ", ".join(methods)
+        request.state.route = f"{prefix}/{{plural}}{route}"
+        handler = handlers.get(request.method)
+        if handler is None:
+            allow = ", ".join(handlers)
             raise MethodNotAllowed(f"{path} answers {allow}.", allow=allow)
         credential(request.headers)  # refuse the nameless before reading what they send
         require_accept(request)
-        record = more[0] if more else None
-        if isinstance(method, _Writing):
-            body = await read_json(request, *method.media) if method.media else None
-            response = await perform(
-                request, "write", partial(method.write, _Call(request, plural, record, body))
-            )
+        if isinstance(handler, Writing):
+            body = await read_json(request, *handler.media) if handler.media else None
+            call = Call(request, plural, rest, body)
+            response = await perform(request, "write", partial(handler.write, call))
         else:
-            response = await read(request, partial(method, _Call(request, plural, record)))
+            response = await read(request, partial(handler, Call(request, plural, rest)))
         await response(connection, receive, send)
 
     return records
