@@ -45,7 +45,8 @@ def clear_spool(database: Database, spool: Path, *, keep: timedelta) -> Cleared:
         unknown: set[str] = set(names)
         for tenant_id in everyone:
             with database.transaction(tenant_id) as tx:
-                unknown.difference_update(tx.all(uploads.known_uploads(tenant_id, names)))
+                known = tx.all(uploads.known_uploads(tenant_id, names))
+                unknown -= set(known)
                 for name in tx.all(uploads.spent_uploads(tenant_id, names, keep)):
                     cleared += Cleared(spent=1, size=_remove(Path(name)))
         for path in map(Path, sorted(unknown)):
