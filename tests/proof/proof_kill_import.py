@@ -14,21 +14,27 @@ from tests.proof.flights_stack import FlightsStack, flights_stack
 RECOVERY_SECONDS = 300
 
 
+def command_line(pid: int) -> str:
+    """Empty once the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def run_processes(root: int) -> list[int]:
     """Processes that execute a run now: the children of the warm runner below `root`."""
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             after_name = path.read_text().rsplit(")", 1)[1].split()
-        except FileNotFoundError:
+        except OSError:
             continue  # it ended while we looked
         parents[int(path.parent.name)] = int(after_name[1])
     below = {root}
     while more := {pid for pid, parent in parents.items() if parent in below} - below:
         below |= more
-    runners = {
-        pid for pid in below if b"definitions.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    }
+    runners = {pid for pid in below if "definitions.runner" in command_line(pid)}
     return [pid for pid in runners if parents[pid] in runners]
 
 
