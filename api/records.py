@@ -19,6 +19,7 @@ from api.body import JSON, MERGE_PATCH, read_json, require_accept
 from api.calls import Call, Handlers, Writing
 from api.conditions import etag, is_known, only_if_absent, required_versions
 from api.context import Context, credential
+from api.idempotency import fingerprint, idempotency_key, once
 from api.reads import Read, read
 from hubblewave_pipelines.core.cursor import page_info
 from hubblewave_pipelines.core.entity import Catalog, Entity
@@ -204,6 +205,19 @@ def _found(rest: tuple[str, ...]) -> tuple[str, Handlers]:
             return "", {}
 
 
+async def _write(handler: Writing, call: Call) -> Response:
+    key = idempotency_key(call.request.headers)
+    if key is None:
+        return await perform(call.request, "write", partial(handler.write, call))
+    asked = await fingerprint(call.request)
+
+    async def work(context: Context, attempt: Attempt) -> Response:
+        write = partial(handler.write, call, context, attempt)
+        return await once(context, key, asked, write)
+
+    return await perform(call.request, "write", work)
+
+
 def application(prefix: str) -> ASGIApp:
     """The ASGI application for everything under `prefix` that no fixed path claims."""
 
@@ -224,8 +238,7 @@ def application(prefix: str) -> ASGIApp:
         require_accept(request)
         if isinstance(handler, Writing):
             body = await read_json(request, *handler.media) if handler.media else None
-            call = Call(request, plural, rest, body)
-            response = await perform(request, "write", partial(handler.write, call))
+            response = await _write(handler, Call(request, plural, rest, body))
         else:
             response = await read(request, partial(handler, Call(request, plural, rest)))
         await response(connection, receive, send)

@@ -148,6 +148,19 @@ class Invalid(PlatformError):
     code, status, title = "request.invalid", 422, "Validation failed"
 
 
+class IdempotencyMismatch(Invalid):
+    """The Idempotency-Key has been used for another request within its 24 hours."""
+
+    code, title = "request.idempotency_mismatch", "Idempotency-Key already used"
+
+
+class RequestInFlight(Conflict):
+    """A request with the same Idempotency-Key has not ended yet."""
+
+    code, title = "request.in_flight", "Still being worked on"
+    recovery = Recovery.RETRY
+
+
 class RateLimited(PlatformError):
     """The tenant's plan is used up for now; `retry_after` says for how many seconds."""
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -191,5 +192,17 @@ defs_state_versions = Table(
     Column("key", Text, primary_key=True),
     Column("version", Text, primary_key=True),
     Column("state", LargeBinary),
+    Column("created_at", _AT),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary),
+    Column("status", SmallInteger),
+    Column("headers", JSONB),
+    Column("body", Text),
     Column("created_at", _AT),
 )

@@ -1,16 +1,10 @@
 """Control plane: tenants, credentials, definitions, work, imports and what later surfaces need."""
 
-from pathlib import Path
-
-from alembic import op
+from hubblewave_pipelines.storage.migrations import run_beside
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    sql = Path(__file__).with_suffix(".sql").read_text()
-    driver = op.get_bind().connection.driver_connection
-    if driver is None:
-        raise RuntimeError("Alembic handed over a closed connection.")
-    driver.execute(sql)
+    run_beside(__file__)
