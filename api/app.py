@@ -12,6 +12,7 @@ from api import entities, health, imports, keys, problems, records
 from api.context import Platform
 from api.dagster import DagsterClient
 from api.gateway import PREFIX, Gateway
+from api.limits import Limits
 from hubblewave_pipelines import __version__
 from hubblewave_pipelines.core.errors import Misconfigured
 from hubblewave_pipelines.settings import Settings
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             owner=Database(url, Role.OWNER),
             catalogs=CatalogCache(),
             dagster=DagsterClient(chosen),
+            limits=Limits(chosen),
         )
         await held.database.open()
         await held.dagster.open()
@@ -73,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         finally:
             await held.dagster.close()
+            await held.limits.close()
             held.owner.close()
             await held.database.close()
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import psycopg
 from starlette.requests import Request
 
-from api.context import Context, Platform, begin, credential, platform
+from api.context import Context, Platform, begin, identify, platform
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import Unavailable
 from hubblewave_pipelines.core.identity import ApiKey
@@ -48,9 +48,9 @@ async def perform(
     """Run `work` in a transaction of the caller's tenant and commit it.
 
     `work` may be run several times; it sets `attempt.entity` before it writes. Raises
-    PlatformError: Unauthenticated, Forbidden, what a broken rule means, Unavailable.
+    PlatformError: Unauthenticated, Forbidden, RateLimited, what a broken rule means, Unavailable.
     """
-    key, held = credential(request.headers), platform(request)
+    key, held = await identify(request), platform(request)
     for number in range(1, _ATTEMPTS + 1):
         attempt = Attempt()
         try:

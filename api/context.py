@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 
 from api.dagster import DagsterClient
+from api.limits import Limits
 from hubblewave_pipelines.core.entity import Catalog
 from hubblewave_pipelines.core.errors import Forbidden, Unauthenticated
 from hubblewave_pipelines.core.identity import ApiKey, parse_api_key
@@ -35,6 +36,9 @@ class Recall:
     def guess(self, key: ApiKey) -> tuple[Principal, Catalog] | None:
         return self._kept.get(key)
 
+    def forget(self, key: ApiKey) -> None:
+        self._kept.pop(key, None)
+
     def keep(self, key: ApiKey, principal: Principal, catalog: Catalog) -> None:
         self._kept[key] = (principal, catalog)
         self._kept.move_to_end(key)
@@ -51,6 +55,7 @@ class Platform:
     owner: Database  # role OWNER, for schema changes in a thread
     catalogs: CatalogCache
     dagster: DagsterClient
+    limits: Limits
     recall: Recall = field(default_factory=Recall)
 
 
@@ -100,18 +105,40 @@ def credential(headers: Headers) -> ApiKey:
     return key
 
 
+async def identify(request: Request) -> ApiKey:
+    """The API key a request carries, once its rate allows the work; costs the database nothing.
+
+    A key that was good last time is counted for its tenant, anything else for its address, and
+    only once per request. Raises Unauthenticated and RateLimited.
+    """
+    held = platform(request)
+    try:
+        key = credential(request.headers)
+    except Unauthenticated:
+        await held.limits.charge_stranger(request)
+        raise
+    guessed = held.recall.guess(key)
+    if guessed is None:
+        await held.limits.charge_stranger(request)
+    else:
+        await held.limits.charge(request, guessed[0])
+    return key
+
+
 async def begin(request: Request, tx: AsyncTransaction, key: ApiKey, needed: Scope) -> Context:
     """Make an open transaction the caller's: who, with what, on which catalog.
 
-    Raises Unauthenticated and Forbidden.
+    Raises Unauthenticated, Forbidden and RateLimited.
     """
+    held = platform(request)
     principal = await tx.one(authenticate(key))
     if principal is None:
+        held.recall.forget(key)
         raise Unauthenticated("The API key is unknown, expired or revoked.")
     request.state.principal = principal
+    await held.limits.charge(request, principal)
     if not permits(principal.scopes, needed):
         raise Forbidden(f"The API key lacks the scope {needed}.")
-    held = platform(request)
     catalog = await held.catalogs.get(tx, principal)
     held.recall.keep(key, principal, catalog)
     return Context(tx, principal, catalog, request.state.request_id)
@@ -121,9 +148,9 @@ async def begin(request: Request, tx: AsyncTransaction, key: ApiKey, needed: Sco
 async def opened(request: Request, needed: Scope) -> AsyncIterator[Context]:
     """The request's transaction, opened with its credential.
 
-    Raises Unauthenticated, Forbidden, and Unavailable when the database cannot be had.
+    Raises Unauthenticated, Forbidden, RateLimited, and Unavailable when the database cannot be had.
     """
-    key = credential(request.headers)
+    key = await identify(request)
     with refusing():
         async with platform(request).database.transaction() as tx:
             yield await begin(request, tx, key, needed)

@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 import zlib
+from typing import Any
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -14,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems
+from api import limits, problems
 from hubblewave_pipelines.core.errors import (
     MalformedRequest,
     PlatformError,
@@ -42,11 +43,15 @@ _PREFLIGHT = (
     ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),
     (
         "access-control-allow-headers",
-        "Authorization, Content-Type, If-Match, If-None-Match, X-API-Key, X-Request-Id",
+        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Prefer, "
+        "X-API-Key, X-Request-Id",
     ),
     ("access-control-max-age", "600"),
 )
-_EXPOSED = "ETag, Link, Location, Retry-After, X-Request-Id"
+_EXPOSED = (
+    "ETag, Idempotency-Replayed, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, "
+    "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id"
+)
 
 _requests = Counter("hubblewave_http_requests", "Requests answered.", ["method", "route", "status"])
 _seconds = Histogram(
@@ -139,7 +144,7 @@ class Gateway:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._complete(message, request_id, origin)
+                self._complete(message, scope["state"], origin)
             elif message["type"] == "http.response.body":
                 sent += len(message.get("body", b""))
             await send(message)
@@ -147,7 +152,8 @@ class Gateway:
         try:
             scope, receive = self._admit(scope, receive, headers)
             if origin is not None and self._is_preflight(scope, headers):
-                await answer({"type": "http.response.start", "status": 204, "headers": []})
+                allowed = self._preflight(origin)
+                await answer({"type": "http.response.start", "status": 204, "headers": allowed})
                 await answer({"type": "http.response.body"})
             else:
                 await self._app(scope, receive, answer)
@@ -190,19 +196,27 @@ class Gateway:
     def _is_preflight(self, scope: Scope, headers: Headers) -> bool:
         return scope["method"] == "OPTIONS" and "access-control-request-method" in headers
 
-    def _complete(self, message: Message, request_id: str, origin: str | None) -> None:
+    def _admits(self, origin: str) -> bool:
+        """`null` is the origin of sandboxed pages and files: of anybody, so of nobody known."""
+        return origin != "null" and (origin in self._origins or "*" in self._origins)
+
+    def _preflight(self, origin: str) -> list[tuple[bytes, bytes]]:
+        listed = _PREFLIGHT if self._admits(origin) else ()
+        return [(name.encode(), value.encode()) for name, value in listed]
+
+    def _complete(self, message: Message, state: dict[str, Any], origin: str | None) -> None:
         headers = MutableHeaders(raw=message["headers"])
         for name, value in self._secure.items():
             headers.setdefault(name, value)
-        headers["x-request-id"] = request_id
+        headers["x-request-id"] = state["request_id"]
+        allowance = state.get("allowance")
+        if allowance is not None:
+            headers.raw.extend(limits.headers(allowance))
         if self._origins:
             headers.add_vary_header("Origin")
-        if origin is not None and (origin in self._origins or "*" in self._origins):
+        if origin is not None and self._admits(origin):
             headers["access-control-allow-origin"] = origin
             headers["access-control-expose-headers"] = _EXPOSED
-            if message["status"] == 204:
-                for name, value in _PREFLIGHT:
-                    headers[name] = value
         message["headers"] = headers.raw
 
     async def _refuse(

@@ -1,5 +1,6 @@
 """Every refusal as application/problem+json (RFC 9457): ours, FastAPI's and Starlette's."""
 
+import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -50,7 +51,7 @@ def _headers(error: PlatformError) -> dict[str, str]:
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = str(error.context.get("allow", ""))
     if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     elif isinstance(error, RateLimited):
         headers["Retry-After"] = "1"
     return headers

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.attempts import Attempt, perform
-from api.context import Context, Platform, credential, platform
+from api.context import Context, Platform, identify, platform
 from hubblewave_pipelines.core.entity import Catalog, Entity
 from hubblewave_pipelines.core.errors import PlatformError
 from hubblewave_pipelines.core.identity import ApiKey
@@ -43,7 +43,7 @@ async def read(request: Request, prepare: Prepare) -> Response:
 
     Raises PlatformError as `perform` does, and what `prepare` and the read's answer raise.
     """
-    quick = await _at_once(request, platform(request), credential(request.headers), prepare)
+    quick = await _at_once(request, platform(request), await identify(request), prepare)
     if quick is not None:
         return quick
 

@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hubblewave_pipelines.core.errors import Misconfigured
+from hubblewave_pipelines.core.scope import PLANS
 
 
 class Settings(BaseSettings):
@@ -31,6 +32,11 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None, description="Shared rate limiting; unset counts inside each process."
+    )
+    rate_limits: dict[str, int] = Field(
+        default_factory=dict,
+        description="Requests a minute by plan (JSON object) where they are not free 100, "
+        "professional 1000 and enterprise 10000.",
     )
     api_host: str = Field("127.0.0.1", description="Address the API listens on.")
     api_port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
@@ -84,6 +90,17 @@ class Settings(BaseSettings):
             )
         return self
 
+    @field_validator("rate_limits")
+    @classmethod
+    def _known_plans(cls, given: dict[str, int]) -> dict[str, int]:
+        for plan, requests in given.items():
+            if plan not in PLANS or requests < 1:
+                raise ValueError(
+                    f"HUBBLEWAVE_RATE_LIMITS: {plan}={requests} is no limit; give a number from 1 "
+                    f"for some of {', '.join(PLANS)}"
+                )
+        return given
+
     def require_database_url(self) -> str:
         """The platform's database URL, for processes that cannot start an embedded server.
 
@@ -133,7 +150,7 @@ def _as_text(value: object) -> str | None:
             return None
         case SecretStr():
             return value.get_secret_value()
-        case list() | bool():
+        case list() | dict() | bool():
             return json.dumps(value)
         case _:
             return str(value)

@@ -1,6 +1,8 @@
 """The real application on a real socket, and clients with keys of their own."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -63,6 +65,44 @@ def serving(settings: Settings) -> Iterator[str]:
     server.should_exit = True
     thread.join(20)
     listener.close()
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def api_process(database_url: str, data_dir: Path, **settings: str) -> Iterator[tuple[str, Path]]:
+    """The application as `hubblewave up` starts it: its own process, configured by environment.
+    Yields its base URL and the file that its log goes to.
+    """
+    port = free_port()
+    log = data_dir / f"log-{port}"
+    given = {"database_url": database_url, "data_dir": str(data_dir), **settings}
+    arguments = ["-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)]
+    with log.open("wb") as out:
+        started = subprocess.Popen(
+            [sys.executable, *arguments, "--no-access-log"],
+            env={f"HUBBLEWAVE_{name.upper()}": value for name, value in given.items()},
+            stdout=out,
+            cwd=Path(__file__).parents[2],
+        )
+        url = f"http://127.0.0.1:{port}"
+        until = time.monotonic() + 60
+        while True:
+            try:
+                httpx.get(f"{url}/health")
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < until, "the process did not start"
+                assert started.poll() is None, "the process ended"
+                time.sleep(0.1)
+        yield url, log
+        started.terminate()
+        started.wait(30)
 
 
 def settings_for(database_url: str, data_dir: Path, **more: object) -> Settings:

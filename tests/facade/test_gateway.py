@@ -2,11 +2,6 @@
 
 import json
 import re
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +9,7 @@ import httpx
 import pytest
 
 from hubblewave_pipelines.settings import Settings
+from tests.facade.conftest import api_process
 
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -64,9 +60,30 @@ class TestCors:
             assert answer.status_code == 204
             assert "PATCH" in answer.headers["access-control-allow-methods"]
             assert "If-Match" in answer.headers["access-control-allow-headers"]
+            assert "Idempotency-Key" in answer.headers["access-control-allow-headers"]
             asked["Origin"] = "https://evil.example.org"
             refused = nameless.options("/api/v1/customers", headers=asked)
-            assert "access-control-allow-origin" not in refused.headers
+            assert not [name for name in refused.headers if name.startswith("access-control")]
+
+    def test_only_a_preflight_answers_what_is_allowed(self, client: httpx.Client) -> None:
+        key = client.post("/api/v1/api-keys", json={"name": "a", "scopes": ["read"]}).json()
+        listed = {"Origin": "https://app.example.org"}
+        gone = client.delete(f"/api/v1/api-keys/{key['id']}", headers=listed)
+        assert gone.status_code == 204
+        assert "access-control-allow-methods" not in gone.headers
+
+
+class TestCorsForAll:
+    @pytest.fixture
+    def api_settings(self, api_settings: Settings) -> Settings:
+        return api_settings.model_copy(update={"cors_origins": ["*"]})
+
+    def test_null_is_nobody_even_where_everybody_may_read(self, client: httpx.Client) -> None:
+        anybody = client.get("/health", headers={"Origin": "https://any.example.org"})
+        assert anybody.headers["access-control-allow-origin"] == "https://any.example.org"
+        assert "access-control-allow-credentials" not in anybody.headers
+        null = client.get("/health", headers={"Origin": "null"})
+        assert "access-control-allow-origin" not in null.headers
 
 
 def test_metrics_name_routes_and_never_paths(client: httpx.Client) -> None:
@@ -96,46 +113,16 @@ def test_what_fails_unexpectedly_says_nothing_of_its_inside(
     assert client.get("/api/v1/api-keys").status_code == 200
 
 
-@pytest.fixture
-def process(database_url: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The application as `hubblewave up` starts it: its own process, configured by environment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path / "log"
-    arguments = ["-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)]
-    with log.open("wb") as out:
-        started = subprocess.Popen(
-            [sys.executable, *arguments, "--no-access-log"],
-            env={"HUBBLEWAVE_DATABASE_URL": database_url, "HUBBLEWAVE_DATA_DIR": str(tmp_path)},
-            stdout=out,
-            cwd=Path(__file__).parents[2],
-        )
-        url = f"http://127.0.0.1:{port}"
-        until = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(f"{url}/health")
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < until, "the process did not start"
-                assert started.poll() is None, "the process ended"
-                time.sleep(0.1)
-        yield url, log
-        started.terminate()
-        started.wait(30)
-
-
 def test_every_request_is_one_json_line_without_query_or_credential(
-    process: tuple[str, Path], key_for: Any, tenant: Any
+    database_url: str, tmp_path: Path, key_for: Any, tenant: Any
 ) -> None:
-    url, log = process
     key = key_for(tenant, "read")
     headers = {"X-API-Key": key, "X-Request-Id": "line-1"}
-    answer = httpx.get(f"{url}/api/v1/customers?filter[name]=private", headers=headers)
-    assert answer.status_code == 404
-    assert httpx.get(f"{url}/health/ready").json() == {"status": "ready"}
-    text = log.read_text()
+    with api_process(database_url, tmp_path) as (url, log):
+        answer = httpx.get(f"{url}/api/v1/customers?filter[name]=private", headers=headers)
+        assert answer.status_code == 404
+        assert httpx.get(f"{url}/health/ready").json() == {"status": "ready"}
+        text = log.read_text()
     assert "private" not in text
     assert key not in text
     lines = [json.loads(line) for line in text.splitlines()]
