@@ -4,11 +4,9 @@ The entity is found in the caller's catalog, so no route is ever registered for 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
@@ -16,24 +14,17 @@ from starlette.types import Scope as Connection
 
 from api.attempts import Attempt, perform
 from api.body import JSON, MERGE_PATCH, read_json, require_accept
-from api.calls import Call, Handlers, Writing
-from api.conditions import etag, is_known, only_if_absent, required_versions
-from api.context import Context, credential
+from api.calls import Asking, Call, Handlers, Writing
+from api.conditions import etag, only_if_absent, required_versions
+from api.context import Context, identify
 from api.idempotency import fingerprint, idempotency_key, once
-from api.reads import Read, read
-from hubblewave_pipelines.core.cursor import page_info
-from hubblewave_pipelines.core.entity import Catalog, Entity
+from api.lists import listing, querying, reading
+from api.reads import read
+from api.related import related_records
+from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import MethodNotAllowed, NotFound, VersionConflict
-from hubblewave_pipelines.core.parameters import parse_fields, parse_query, refuse_parameters
-from hubblewave_pipelines.core.query import Page
+from hubblewave_pipelines.core.parameters import refuse_parameters
 from hubblewave_pipelines.core.values import record_values
-from hubblewave_pipelines.storage.compiler import (
-    needs_estimate,
-    select_estimate,
-    select_page,
-    select_record,
-)
-from hubblewave_pipelines.storage.database import AsyncTransaction
 from hubblewave_pipelines.storage.records import (
     Written,
     delete_record,
@@ -41,50 +32,10 @@ from hubblewave_pipelines.storage.records import (
     update_record,
     version_of,
 )
-from hubblewave_pipelines.storage.tenants import Principal
 
 
 def _record(text: str, version: int, status: int = 200, **headers: str) -> Response:
     return Response(text, status, {"ETag": etag(version), **headers}, JSON)
-
-
-def _secret(principal: Principal) -> bytes:
-    """What seals the tenant's cursors: the same in every process, and never shown to anybody."""
-    return f"{principal.tenant_id} {principal.schema}".encode()
-
-
-def _listing(call: Call, principal: Principal, catalog: Catalog) -> Read[Page]:
-    entity, secret = call.entity(catalog), _secret(principal)
-    query = parse_query(entity, call.request.query_params.multi_items(), secret=secret)
-
-    async def answer(page: Page | None, tx: AsyncTransaction | None) -> Response | None:
-        if page is None:
-            raise AssertionError("an aggregate always answers one row")
-        if needs_estimate(query, page):
-            if tx is None:
-                return None
-            estimate = await tx.one(select_estimate(query))
-            page = replace(page, total=estimate)
-        info = msgspec.json.encode(page_info(query, page, secret)).decode()
-        return Response(f'{{"items":{page.items},"pageInfo":{info}}}', 200, None, JSON)
-
-    return Read(entity, select_page(query), answer)
-
-
-def _reading(call: Call, principal: Principal, catalog: Catalog) -> Read[tuple[int, str]]:
-    entity = call.entity(catalog)
-    columns = parse_fields(entity, call.request.query_params.multi_items())
-    record_id = call.record_id(entity)
-
-    async def answer(found: tuple[int, str] | None, tx: AsyncTransaction | None) -> Response | None:
-        if found is None:
-            raise NotFound(f"There is no {entity.name} {record_id}.")
-        version, text = found
-        if is_known(call.request.headers, version):
-            return Response(status_code=304, headers={"ETag": etag(version)})
-        return _record(text, version)
-
-    return Read(entity, select_record(entity, columns, record_id), answer)
 
 
 async def _create(call: Call, context: Context, attempt: Attempt) -> Response:
@@ -166,13 +117,13 @@ async def _missed(context: Context, entity: Entity, record_id: UUID) -> NotFound
 
 
 _COLLECTION: Handlers = {
-    "GET": _listing,
-    "HEAD": _listing,
+    "GET": listing,
+    "HEAD": listing,
     "POST": Writing(_create, (JSON,)),
 }
 _RECORD: Handlers = {
-    "GET": _reading,
-    "HEAD": _reading,
+    "GET": reading,
+    "HEAD": reading,
     "PUT": Writing(_replace, (JSON,)),
     "PATCH": Writing(_patch, (MERGE_PATCH, JSON)),
     "DELETE": Writing(_delete),
@@ -180,9 +131,9 @@ _RECORD: Handlers = {
 
 
 # What may follow the plural, and what may follow a record's id; a relation's name may follow, too.
-_WORDS: Mapping[str, Handlers] = {}
-_RECORD_WORDS: Mapping[str, Handlers] = {}
-_RELATION: Handlers = {}
+_WORDS: Mapping[str, Handlers] = {"query": {"POST": Asking(querying)}}
+_RECORD_WORDS: Mapping[str, Handlers] = {"query": {"POST": Asking(querying)}}
+_RELATION: Handlers = {"GET": related_records, "HEAD": related_records}
 _PAIR: Handlers = {}
 
 
@@ -234,11 +185,14 @@ def application(prefix: str) -> ASGIApp:
         if handler is None:
             allow = ", ".join(handlers)
             raise MethodNotAllowed(f"{path} answers {allow}.", allow=allow)
-        credential(request.headers)  # refuse the nameless before reading what they send
+        await identify(request)  # refuse the nameless and the hasty before reading what they send
         require_accept(request)
         if isinstance(handler, Writing):
             body = await read_json(request, *handler.media) if handler.media else None
             response = await _write(handler, Call(request, plural, rest, body))
+        elif isinstance(handler, Asking):
+            body = await read_json(request)
+            response = await read(request, partial(handler.read, Call(request, plural, rest, body)))
         else:
             response = await read(request, partial(handler, Call(request, plural, rest)))
         await response(connection, receive, send)
