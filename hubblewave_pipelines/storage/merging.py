@@ -60,10 +60,18 @@ class ChunkMerge:
         self._indexed = False
 
     def merge(
-        self, tx: Transaction, rows: memoryview, within: range, *, head: bytes, tail: bytes
+        self,
+        tx: Transaction,
+        rows: memoryview,
+        within: range,
+        *,
+        head: bytes,
+        tail: bytes,
+        alone: bool = False,
     ) -> Merged:
         """Merge rows in binary COPY form (row number, id, targets) within `tx`; `within` is a
-        range that holds their numbers.
+        range that holds their numbers. `alone` keeps other writers of the table waiting, for a
+        chunk that collided with them before.
 
         Raises Unavailable when concurrent writers keep changing the same records.
         """
@@ -77,7 +85,7 @@ class ChunkMerge:
             copy.write(head)
             copy.write(rows)
             copy.write(tail)
-        if not plan.keys_indexed:
+        if alone or not plan.keys_indexed:
             tx.run(staging.lock_table(plan))
         outcome = Merged()
         self._indexed = False
@@ -142,7 +150,7 @@ class ChunkMerge:
         try:
             with tx.connection.transaction():
                 return self._settle(tx, rows)
-        except _REFUSED_BY_DATABASE as error:
+        except _REFUSED_BY_DATABASE:
             self._indexed = False  # its index went with the savepoint
             present = tx.all(
                 statement(
@@ -151,12 +159,24 @@ class ChunkMerge:
                     lambda row: int(row[0]),
                 )
             )
-            if len(present) <= 1:
-                return Merged(faults=[_database_fault(present[0], error)] if present else [])
+            if not present:
+                return Merged()
+            if len(present) == 1:
+                return self._single(tx, rows, present[0])
             middle = present[len(present) // 2]
             outcome = self._range(tx, range(rows.start, middle))
             outcome.add(self._range(tx, range(middle, rows.stop)))
             return outcome
+
+    def _single(self, tx: Transaction, rows: range, row: int) -> Merged:
+        """A row that PostgreSQL refused has a second turn: what another writer has put in its way
+        meanwhile is seen and named now."""
+        try:
+            with tx.connection.transaction():
+                return self._settle(tx, rows)
+        except _REFUSED_BY_DATABASE as error:
+            self._indexed = False
+            return Merged(faults=[_database_fault(self.plan, row, error)])
 
     def _settle(self, tx: Transaction, rows: range) -> Merged:
         outcome = Merged()
@@ -280,11 +300,15 @@ def _first(plan: MergePlan) -> str:
     return plan.keys[0].name if plan.keys else ""
 
 
-def _database_fault(row: int, error: psycopg.Error) -> RowFault:
-    column = error.diag.column_name or error.diag.constraint_name or ""
-    return RowFault(
-        row, "", "rule", f"the database refuses the row ({error.sqlstate} {column})".strip()
-    )
+def _database_fault(plan: MergePlan, row: int, error: psycopg.Error) -> RowFault:
+    """What validation let through and PostgreSQL did not, by public name where it says which."""
+    about = f"{error.diag.column_name or ''} {error.diag.constraint_name or ''}"
+    # Constraints are named after the opaque id of their column, which follows its prefix.
+    names = [t.name for t in plan.targets if t.column.strip('"').partition("_")[2] in about]
+    name = names[0] if names else ""
+    code = "unique" if isinstance(error, pg.UniqueViolation) else "rule"
+    what = name or "the row"
+    return RowFault(row, name, code, f"the database refuses {what} (SQLSTATE {error.sqlstate})")
 
 
 def refused_rows(faults: Sequence[RowFault]) -> int:

@@ -28,7 +28,7 @@ def copy_arriving(plan: MergePlan) -> str:
 
 
 def lock_table(plan: MergePlan) -> Statement[Any]:
-    """Keys without a unique index are only safe while nobody else writes the table."""
+    """Nobody else writes the table before the commit; reading goes on."""
     return statement(f"lock table {plan.table} in share row exclusive mode")
 
 

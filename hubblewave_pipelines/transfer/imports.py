@@ -34,6 +34,7 @@ from hubblewave_pipelines.transfer.csv import CsvFile
 from hubblewave_pipelines.transfer.formats import Header, read_header
 
 _COLLISIONS = 5  # attempts at a chunk that deadlocks with other writers
+_POLITE = 2  # of these leave the other writers free; then they wait for one chunk
 _FIRST_ERRORS = 20
 
 
@@ -182,7 +183,8 @@ class _Import:
         for attempt in range(_COLLISIONS):
             try:
                 with self.database.transaction(self.tenant_id) as tx:
-                    entry, faults = self._write(tx, merge, chunk, number)
+                    alone = attempt >= _POLITE
+                    entry, faults = self._write(tx, merge, chunk, number, alone=alone)
                     self._set_aside(tx, chunk, faults)
                     job = self._enter(tx, [entry])
                     self.still_held()
@@ -195,10 +197,16 @@ class _Import:
         raise AssertionError("unreachable: the loop returns or raises")
 
     def _write(
-        self, tx: Transaction, merge: ChunkMerge, chunk: PreparedChunk, number: int
+        self,
+        tx: Transaction,
+        merge: ChunkMerge,
+        chunk: PreparedChunk,
+        number: int,
+        *,
+        alone: bool = False,
     ) -> tuple[ChunkEntry, list[RowFault]]:
         within = range(chunk.first_row, chunk.first_row + chunk.count)
-        merged = merge.merge(tx, chunk.rows, within, head=HEAD, tail=TAIL)
+        merged = merge.merge(tx, chunk.rows, within, head=HEAD, tail=TAIL, alone=alone)
         faults = sorted([*chunk.faults, *merged.faults], key=lambda fault: fault.row)
         entry = ChunkEntry(
             chunk_no=number,
