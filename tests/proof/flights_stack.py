@@ -1,5 +1,6 @@
 """The real platform with the flights data, for proofs that take minutes; no test imports it."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,7 @@ class FlightsStack:
 @contextmanager
 def flights_stack() -> Iterator[FlightsStack]:
     """Start on a fresh directory and free ports; stop and remove everything afterwards."""
+    os.environ["HUBBLEWAVE_RATE_LIMITS"] = '{"enterprise": 10000000}'  # noqa: TID251 - for `up`
     with tempfile.TemporaryDirectory(prefix="hw-proof-") as directory:
         platform = Platform(Path(directory), api_port=0, dagster_port=0)
         try:
