@@ -37,6 +37,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
     postgres.stop()
 
 
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of this test alone, which it may stop."""
+    postgres = EmbeddedPostgres(tmp_path / "postgres", options={"fsync": "off"})
+    postgres.start()
+    migrate(postgres.url("hubblewave"))
+    yield postgres
+    if postgres.alive():
+        postgres.stop()
+
+
 @pytest.fixture(scope="session")
 def template(server: EmbeddedPostgres) -> str:
     """The name of a migrated database that tests clone."""

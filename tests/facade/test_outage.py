@@ -4,8 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,21 +12,9 @@ import pytest
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.ddl import define
-from hubblewave_pipelines.storage.migrate import migrate
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 
 NOTE = {"name": "Note", "pluralName": "Notes", "fields": [{"name": "text", "type": "text"}]}
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    """A server of this test alone, which it may stop."""
-    postgres = EmbeddedPostgres(tmp_path / "postgres", options={"fsync": "off"})
-    postgres.start()
-    migrate(postgres.url("hubblewave"))
-    yield postgres
-    if postgres.alive():
-        postgres.stop()
 
 
 def go_away(postgres: EmbeddedPostgres) -> None:

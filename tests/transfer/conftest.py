@@ -1,6 +1,5 @@
 """Imports without API and Dagster: a file, an entity, and the engine between them."""
 
-import hashlib
 import itertools
 import uuid
 from collections.abc import Callable
@@ -76,7 +75,7 @@ class Importing:
             file_name="upload.csv",
             file_size=path.stat().st_size,
             file_type="csv",
-            file_sha256=hashlib.sha256(path.read_bytes()[:1000]).digest(),
+            file_sha256=b"not looked at",
             spool_path=str(path),
             mapping=as_json(maps),
             options=parsed.as_json(),
