@@ -65,6 +65,7 @@ def surplus(owner: Database, entity: Entity) -> set[str]:
     indexes = {
         f"{entity.table}_pkey",
         f"i_{entity.id}",
+        f"o_{entity.id}",
         *physical.unique_indexes(entity),
         *physical.reference_indexes(entity),
     }

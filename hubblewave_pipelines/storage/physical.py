@@ -186,7 +186,9 @@ def foreign_key_clause(key: ForeignKey, target: Entity) -> str:
     )
 
 
-def _guarded(table: str, tenant_id: str) -> list[str]:
+def guarded(
+    table: str, tenant_id: str, rights: str = "select, insert, update, delete"
+) -> list[str]:
     """Row security and rights: what every table of a tenant has.
 
     The condition is evaluated once per statement. Its form matters to the planner, which takes an
@@ -197,7 +199,8 @@ def _guarded(table: str, tenant_id: str) -> list[str]:
     return [
         f"alter table {table} enable row level security",
         f"create policy tenant on {table} to hubblewave_app using {own} with check {own}",
-        f"grant select, insert, update, delete on {table} to hubblewave_app",
+        f"revoke all on {table} from hubblewave_app",  # the schema's defaults grant more
+        f"grant {rights} on {table} to hubblewave_app",
     ]
 
 
@@ -212,8 +215,9 @@ def create_table(entity: Entity, targets: Mapping[str, Entity], tenant_id: str) 
     lines += [f"constraint {c.name} check ({c.condition})" for c in checks(entity).values()]
     lines += [foreign_key_clause(k, targets[k.target]) for k in foreign_keys(entity).values()]
     table, body = qualified(entity), ",\n  ".join(lines)
-    statements = [f"create table {table} (\n  {body}\n)", *_guarded(table, tenant_id)]
+    statements = [f"create table {table} (\n  {body}\n)", *guarded(table, tenant_id)]
     statements.append(f"create index {identifier('i_' + entity.id)} on {table} (updated_at, id)")
+    statements.append(f"create index {identifier('o_' + entity.id)} on {table} (xid, id)")
     for name, field in unique_indexes(entity).items():
         statements.append(f"create unique index {name} on {table} ({field.column})")
     for name, relation in reference_indexes(entity).items():
@@ -232,5 +236,5 @@ def create_link(
         f"  target_id uuid not null references {qualified(target)} (id) on delete cascade,\n"
         "  primary key (source_id, target_id)\n)",
         f"create index {identifier('l_' + link + '_back')} on {table} (target_id, source_id)",
-        *_guarded(table, tenant_id),
+        *guarded(table, tenant_id),
     ]

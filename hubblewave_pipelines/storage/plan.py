@@ -6,6 +6,7 @@ from hubblewave_pipelines.core.relations import dependents
 from hubblewave_pipelines.core.values import TEXT_KINDS
 from hubblewave_pipelines.storage import physical
 from hubblewave_pipelines.storage.field_steps import column_steps, newly_required, rule_steps
+from hubblewave_pipelines.storage.history_table import create_history, history_table
 from hubblewave_pipelines.storage.physical import identifier, qualified
 from hubblewave_pipelines.storage.relation_steps import (
     create_link,
@@ -77,6 +78,7 @@ def _publish(description: str, *, breaking: bool = False) -> Step:
 
 
 def _create(entity: Entity, catalog: Catalog) -> list[Step]:
+    tenant_id = str(catalog.tenant_id)
     targets = {
         key.target: target_of(key.target, entity, catalog)
         for key in physical.foreign_keys(entity).values()
@@ -85,7 +87,10 @@ def _create(entity: Entity, catalog: Catalog) -> list[Step]:
         Step(
             f"create the table of {entity.name} with {len(entity.fields)} fields",
             Phase.SETTLE,
-            tuple(physical.create_table(entity, targets, str(catalog.tenant_id))),
+            (
+                *physical.create_table(entity, targets, tenant_id),
+                *create_history(entity, tenant_id),
+            ),
             Lock.SHARE_ROW_EXCLUSIVE if targets else Lock.NONE,
         )
     ]
@@ -96,10 +101,10 @@ def _create(entity: Entity, catalog: Catalog) -> list[Step]:
 
 def _drop(entity: Entity) -> list[Step]:
     tables = [physical.link_table(entity.schema, link) for link in physical.links(entity)]
-    tables.append(qualified(entity))
+    tables += [qualified(entity), history_table(entity)]
     return [
         Step(
-            f"drop the table of {entity.name} with all its records",
+            f"drop the table of {entity.name} with all its records and their history",
             Phase.SETTLE,
             tuple(f"drop table if exists {table}" for table in tables),
             Lock.ACCESS_EXCLUSIVE,

@@ -70,7 +70,7 @@ def test_every_table_in_a_tenants_schema_has_row_security_and_its_own_policy(
       where c.relkind in ('r', 'p') and n.nspname = any (%s)"""
     with owner_database.transaction() as tx:
         tables = tx.all(statement(query, [[tenant.schema, other_tenant.schema]]))
-    assert len(tables) == 6
+    assert len(tables) == 10
     ids = {tenant.schema: str(tenant.id), other_tenant.schema: str(other_tenant.id)}
     for schema, table, secured, owner, policies in tables:
         assert secured, table
