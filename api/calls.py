@@ -68,4 +68,11 @@ class Writing:
     media: tuple[str, ...] = ()
 
 
-Handlers: TypeAlias = Mapping[str, Reader | Writing]  # by HTTP method
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A handler that reads what a JSON body asks for."""
+
+    read: Reader
+
+
+Handlers: TypeAlias = Mapping[str, Reader | Asking | Writing]  # by HTTP method

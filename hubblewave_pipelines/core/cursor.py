@@ -1,18 +1,26 @@
 """Cursors: a place in a list, sealed to the tenant, entity, sort and filter it belongs to."""
 
-import base64
-import binascii
-import hashlib
-import hmac
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from hubblewave_pipelines.core import seal
 from hubblewave_pipelines.core.errors import CursorMismatch
-from hubblewave_pipelines.core.query import All, Comparison, Filter, Not, Page, Position, Query
+from hubblewave_pipelines.core.query import (
+    All,
+    Comparison,
+    Filter,
+    LinkedFrom,
+    Not,
+    Page,
+    Position,
+    Query,
+    Related,
+)
 
-_VERSION = b"\x01"
-_SEAL = 16
+_ELSEWHERE = (
+    "The cursor does not belong to this list: use it with the same path, sort and filter "
+    "as the page it came from."
+)
 
 
 def _spelled(found: Filter) -> object:
@@ -22,6 +30,10 @@ def _spelled(found: Filter) -> object:
         return (column.physical, column.kind.value, found.operator.value, found.value)
     if isinstance(found, Not):
         return ("not", _spelled(found.part))
+    if isinstance(found, Related):
+        return (found.quantifier.value, found.hop.spelled, _spelled(found.part))
+    if isinstance(found, LinkedFrom):
+        return ("from", found.source.id, found.hop.spelled, str(found.record_id))
     word = "and" if isinstance(found, All) else "or"
     return (word, *(_spelled(part) for part in found.parts))
 
@@ -31,45 +43,32 @@ class Seal:
 
     def __init__(self, secret: bytes, query: Query) -> None:
         keys = [
-            (key.column.physical, key.column.kind.value, key.descending, key.nulls_first)
+            (
+                key.column.physical,
+                key.column.kind.value,
+                key.descending,
+                key.nulls_first,
+                *(hop.spelled for hop in key.path),
+            )
             for key in query.sort
         ]
         self._width = len(keys)
-        bound = repr((query.entity.id, keys, _spelled(query.filter)))
-        self._key = hashlib.sha256(secret + bound.encode()).digest()
-
-    def _mac(self, payload: bytes) -> bytes:
-        return hmac.digest(self._key, payload, "sha256")[:_SEAL]
+        bound = (query.entity.id, keys, _spelled(query.filter))
+        self._seal = seal.Seal(secret, bound, _ELSEWHERE)
 
     def cursor(self, values: Sequence[str | None]) -> str:
         """The cursor of the record with these sort values."""
-        payload = _VERSION + json.dumps(values, separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(self._mac(payload) + payload).decode().rstrip("=")
+        return self._seal.close(values)
 
     def position(self, cursor: str, *, backward: bool) -> Position:
         """The place a cursor names.
 
         Raises CursorMismatch when it was changed, cut, or made for another list.
         """
-        padding = "=" * (-len(cursor) % 4)
-        try:
-            sealed = base64.b64decode(cursor + padding, altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise _mismatch() from error
-        mac, payload = sealed[:_SEAL], sealed[_SEAL:]
-        if not hmac.compare_digest(mac, self._mac(payload)) or payload[:1] != _VERSION:
-            raise _mismatch()
-        values = json.loads(payload[1:])
+        values = self._seal.open(cursor)
         if len(values) != self._width:
-            raise _mismatch()
+            raise CursorMismatch(_ELSEWHERE)
         return Position(tuple(values), backward)
-
-
-def _mismatch() -> CursorMismatch:
-    return CursorMismatch(
-        "The cursor does not belong to this list: use it with the same path, sort and filter "
-        "as the page it came from."
-    )
 
 
 def page_info(query: Query, page: Page, secret: bytes) -> dict[str, Any]:

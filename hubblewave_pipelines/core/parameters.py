@@ -1,48 +1,24 @@
 """Request parameters -> `Query`: strict, every fault named, every literal typed before SQL."""
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from hubblewave_pipelines.core.cursor import Seal
-from hubblewave_pipelines.core.entity import Entity
-from hubblewave_pipelines.core.errors import Fault, MalformedRequest
-from hubblewave_pipelines.core.filters import (
-    MAX_NODES,
-    find_column,
-    hint,
-    read_parameter,
-    read_where,
-)
-from hubblewave_pipelines.core.query import (
-    SORTABLE,
-    All,
-    Column,
-    Count,
-    Filter,
-    Query,
-    SortKey,
-    columns_of,
-    with_tie_break,
-)
-from hubblewave_pipelines.core.values import Refused
+from hubblewave_pipelines.core.entity import Catalog, Entity, Json
+from hubblewave_pipelines.core.filters import MAX_NODES, Conditions, find_column, search
+from hubblewave_pipelines.core.given import Given
+from hubblewave_pipelines.core.query import All, Column, Count, Filter, Query, Selection, columns_of
+from hubblewave_pipelines.core.selections import DEFAULT_SIZE, MAX_SIZE, Selections
+from hubblewave_pipelines.core.sorting import read_sort
 
-T = TypeVar("T")
-
-DEFAULT_SIZE, MAX_SIZE = 20, 1000
 DEEPEST_ROW = 1_000_000  # offsets beyond it cost more than anybody means to pay
-MAX_SORT = 8
-_WHOLE = re.compile(r"[0-9]{1,9}")
 
 _PAGING = ("page", "pageSize")
-_SINGLE = (*_PAGING, "after", "before", "sort", "fields", "count", "where")
-
-
-def _malformed(faults: list[Fault]) -> MalformedRequest:
-    named = "; ".join(f"{fault.parameter}: {fault.detail}" for fault in faults[:3])
-    return MalformedRequest(f"{named}.", faults=faults)
+FILTERS = ("where", "q")
+_SHOWN = ("fields", "expand")
+_SINGLE = (*_PAGING, "after", "before", "sort", *_SHOWN, "count", *FILTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,61 +45,12 @@ class Paging:
         }
 
 
-class _Parameters:
-    """The parameters of one request, and what is wrong with them."""
-
-    def __init__(self, given: Iterable[tuple[str, str]]) -> None:
-        self.faults: list[Fault] = []
-        self.filters: list[tuple[str, str]] = []
-        self.single: dict[str, str] = {}
-        for name, value in given:
-            if name.startswith("filter["):
-                self.filters.append((name, value))
-            elif name in self.single:
-                self.fault(name, "duplicate", "is given twice")
-            else:
-                self.single[name] = value
-
-    def fault(self, name: str, code: str, detail: str) -> None:
-        self.faults.append(Fault(code, detail, parameter=name))
-
-    def only(self, known: tuple[str, ...], *, filters: bool = False) -> None:
-        """Faults for every parameter that is not known here."""
-        for name in self.single:
-            if name not in known:
-                self.fault(name, "unknown", f"is not a parameter here{hint(name, known)}")
-        if not filters:
-            for name, _ in self.filters:
-                self.fault(name, "unknown", "this list has no filters")
-
-    def whole(self, name: str, default: int, most: int) -> int:
-        text = self.single.get(name)
-        if text is None:
-            return default
-        if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= most:
-            self.fault(name, "range", f"must be a whole number from 1 to {most}")
-            return default
-        return int(text)
-
-    def read(self, name: str, read: Callable[[], T]) -> T | None:
-        """What `read` returns; a refusal becomes a fault of this parameter."""
-        try:
-            return read()
-        except Refused as refused:
-            self.fault(name, refused.code, refused.detail)
-            return None
-
-    def done(self) -> None:
-        if self.faults:
-            raise _malformed(self.faults)
-
-
 def parse_paging(given: Iterable[tuple[str, str]], *others: str) -> Paging:
     """page and pageSize of a fixed list; `others` are parameters the caller reads itself.
 
     Raises MalformedRequest naming every bad or unknown parameter.
     """
-    found = _Parameters(given)
+    found = Given.of_address(given)
     found.only((*_PAGING, *others))
     paging = Paging(
         found.whole("page", 1, DEEPEST_ROW), found.whole("pageSize", DEFAULT_SIZE, MAX_SIZE)
@@ -134,106 +61,131 @@ def parse_paging(given: Iterable[tuple[str, str]], *others: str) -> Paging:
 
 def refuse_parameters(given: Iterable[tuple[str, str]]) -> None:
     """For requests that take no parameters. Raises MalformedRequest naming each."""
-    found = _Parameters(given)
+    found = Given.of_address(given)
     found.only(())
     found.done()
 
 
 def parse_fields(entity: Entity, given: Iterable[tuple[str, str]]) -> tuple[Column, ...]:
-    """The columns that a request for one record asks for. Raises MalformedRequest."""
-    found = _Parameters(given)
+    """The columns a request asks for where nothing can be expanded. Raises MalformedRequest."""
+    found = Given.of_address(given)
     found.only(("fields",))
-    fields = _fields(entity, found)
+    text = found.text("fields")
+    names = dict.fromkeys([] if text is None else text.split(","))
+    columns = [found.read("fields", partial(find_column, entity, name)) for name in names]
     found.done()
-    return fields
-
-
-def _fields(entity: Entity, found: _Parameters) -> tuple[Column, ...]:
-    text = found.single.get("fields")
     if text is None:
         return columns_of(entity)
-    names = dict.fromkeys(text.split(","))
-    columns = [found.read("fields", partial(find_column, entity, name)) for name in names]
     return tuple(column for column in columns if column is not None)
 
 
-def _sort_key(entity: Entity, text: str) -> SortKey:
-    name, _, nulls = text.removeprefix("-").partition(".")
-    if nulls not in ("", "nullsFirst", "nullsLast"):
-        raise Refused("format", f"write {name}.nullsFirst or {name}.nullsLast")
-    column = find_column(entity, name)
-    if column.kind not in SORTABLE:
-        raise Refused("operator", f"{name} ({column.kind}) has no order")
-    return SortKey(column, text.startswith("-"), nulls == "nullsFirst")
+def parse_selection(
+    entity: Entity, given: Iterable[tuple[str, str]], *, catalog: Catalog
+) -> Selection:
+    """What a request for one record asks to see of it. Raises MalformedRequest."""
+    found = Given.of_address(given)
+    found.only(_SHOWN)
+    selection = _selection(entity, found, Conditions(catalog), catalog, 1)
+    found.done()
+    return selection
 
 
-def _sort(entity: Entity, found: _Parameters) -> tuple[SortKey, ...]:
-    text = found.single.get("sort")
-    if text is None:
-        return with_tie_break(())
-    parts = text.split(",")
-    if len(parts) > MAX_SORT:
-        found.fault("sort", "range", f"takes at most {MAX_SORT} fields")
-    keys = [
-        key
-        for part in parts[:MAX_SORT]
-        if (key := found.read("sort", partial(_sort_key, entity, part))) is not None
-    ]
-    names = [key.column.name for key in keys]
-    if len(set(names)) < len(names):
-        found.fault("sort", "duplicate", "names one field twice")
-    return with_tie_break(tuple(keys))
+def _selection(
+    entity: Entity, found: Given, conditions: Conditions, catalog: Catalog, records: int
+) -> Selection:
+    selections = Selections(catalog, conditions)
+    wanted = found.read("expand", lambda: selections.wishes(found.single.get("expand")))
+    if wanted is None:
+        return Selection(())
+    fields = found.single.get("fields")
+    at_fault = "expand" if fields is None else "fields"
+    read = found.read(at_fault, lambda: selections.read(entity, fields, wanted, records))
+    return Selection(()) if read is None else read
 
 
-def _filter(entity: Entity, found: _Parameters) -> All:
-    """Everything the request filters by; all of it must hold."""
-    texts: dict[str, list[str]] = {}
-    for name, value in found.filters:
-        texts.setdefault(name, []).append(value)
-    if len(texts) > MAX_NODES:
+def read_filter(entity: Entity, found: Given, conditions: Conditions) -> All:
+    """Everything the request filters by, `q` included; all of it must hold. Faults go to `found`."""
+    if len(found.filters) > MAX_NODES:
         found.fault("filter", "range", f"has more than {MAX_NODES} conditions")
         return All()
-    parts: list[Filter] = []
-    for name, values in texts.items():
-        read = found.read(name, partial(read_parameter, entity, name, values))
-        if read is not None:
-            parts.append(read)
-    where = found.single.get("where")
-    if where is not None:
-        tree = found.read("where", lambda: read_where(entity, where))
-        if tree is not None:
-            parts.append(tree)
-    return All(tuple(parts))
+    parts: list[Filter | None] = [
+        found.read(name, partial(conditions.parameter, entity, name, values))
+        for name, values in found.filters.items()
+    ]
+    for name in ("where", "filter"):  # `filter` in bodies only: addresses have filter[...]
+        where = found.single.get(name)
+        if where is not None:
+            read = conditions.text if isinstance(where, str) else conditions.tree
+            parts.append(found.read(name, partial(read, entity, where)))
+    words = found.text("q")
+    if words is not None:
+        parts.append(found.read("q", partial(search, entity, words)))
+    return All(tuple(part for part in parts if part is not None))
 
 
-def parse_query(entity: Entity, given: Iterable[tuple[str, str]], *, secret: bytes) -> Query:
-    """The list a request asks for; `secret` seals the tenant's cursors.
-
-    Raises MalformedRequest naming every bad or unknown parameter, and CursorMismatch.
-    """
-    found = _Parameters(given)
-    found.only(_SINGLE, filters=True)
-    size = found.whole("pageSize", DEFAULT_SIZE, MAX_SIZE)
+def read_paging(found: Given, default: int = DEFAULT_SIZE) -> tuple[int, int]:
+    """Number and size of the page asked for. Faults go to `found`."""
+    size = found.whole("pageSize", default, MAX_SIZE)
     page = found.whole("page", 1, DEEPEST_ROW)
     if page * size > DEEPEST_ROW:
         found.fault("page", "range", f"ends beyond row {DEEPEST_ROW}; walk with after=<endCursor>")
-    count = found.single.get("count", Count.NONE.value)
+    return page, size
+
+
+def parse_query(
+    entity: Entity,
+    given: Iterable[tuple[str, str]],
+    *,
+    secret: bytes,
+    catalog: Catalog,
+    within: Filter | None = None,
+) -> Query:
+    """The list a request asks for; `secret` seals the tenant's cursors, `within` is a condition
+    that comes from the path.
+
+    Raises MalformedRequest naming every bad or unknown parameter, and CursorMismatch.
+    """
+    found = Given.of_address(given)
+    found.only(_SINGLE, filters=True)
+    return _query(entity, found, secret, catalog, within)
+
+
+def parse_query_body(entity: Entity, body: Json, *, secret: bytes, catalog: Catalog) -> Query:
+    """As `parse_query`, from a JSON body: names may come as lists, `where` (or `filter`) and
+    `expand` as objects.
+    """
+    found = Given.of_body(body)
+    found.only((*_SINGLE, "filter"))
+    return _query(entity, found, secret, catalog, None)
+
+
+def _query(
+    entity: Entity, found: Given, secret: bytes, catalog: Catalog, within: Filter | None
+) -> Query:
+    page, size = read_paging(found)
+    count = found.text("count") or Count.NONE.value
     if count not in list(Count):
         found.fault("count", "enum", f"must be one of {', '.join(Count)}")
     places = [name for name in ("after", "before") if name in found.single]
     if len(places) == 2 or (places and "page" in found.single):
         found.fault(places[0], "exclusive", "page, after and before exclude each other")
+    conditions = Conditions(catalog)
+    asked = read_filter(entity, found, conditions)
+    sort = found.read("sort", lambda: read_sort(entity, found.text("sort"), catalog))
+    shown = _selection(entity, found, conditions, catalog, size)
+    cursor = found.text(places[0]) if places else None
+    found.done()
     query = Query(
         entity=entity,
-        fields=_fields(entity, found),
-        filter=_filter(entity, found),
-        sort=_sort(entity, found),
+        fields=shown.fields,
+        filter=asked if within is None else All((within, *asked.parts)),
+        sort=sort or (),
         page=page,
         page_size=size,
+        count=Count(count),
+        related=shown.related,
     )
-    found.done()
-    query = replace(query, count=Count(count))
-    if not places:
+    if cursor is None:
         return query
-    place = Seal(secret, query).position(found.single[places[0]], backward=places[0] == "before")
+    place = Seal(secret, query).position(cursor, backward=places[0] == "before")
     return replace(query, position=place)

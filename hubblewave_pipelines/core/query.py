@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
+from uuid import UUID
 
 from hubblewave_pipelines.core.entity import (
     SYSTEM_COLUMNS,
@@ -11,6 +12,7 @@ from hubblewave_pipelines.core.entity import (
     Entity,
     FieldKind,
 )
+from hubblewave_pipelines.core.hops import Hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def columns_of(entity: Entity) -> tuple[Column, ...]:
     return tuple(column for name in entity.columns if (column := column_of(entity, name)))
 
 
-_ID = Column("id", FieldKind.UUID, "id", nullable=False)
+ID = Column("id", FieldKind.UUID, "id", nullable=False)
 
 
 class Operator(StrEnum):
@@ -58,14 +60,29 @@ class Operator(StrEnum):
     CONTAINS = "contains"
     ICONTAINS = "icontains"
     STARTS_WITH = "startsWith"
+    ISTARTS_WITH = "istartsWith"
+    ENDS_WITH = "endsWith"
+    IENDS_WITH = "iendsWith"
+    LIKE = "like"  # with wildcards of the caller's: % and _, escaped by a backslash
+    BETWEEN = "between"  # both ends included
 
 
 LISTS = frozenset({Operator.IN, Operator.NIN})
-PATTERNS = frozenset({Operator.CONTAINS, Operator.ICONTAINS, Operator.STARTS_WITH})
+PATTERNS = frozenset(
+    {
+        Operator.CONTAINS,
+        Operator.ICONTAINS,
+        Operator.STARTS_WITH,
+        Operator.ISTARTS_WITH,
+        Operator.ENDS_WITH,
+        Operator.IENDS_WITH,
+        Operator.LIKE,
+    }
+)
 
 _EQUALITY = (Operator.EQ, Operator.NE, Operator.IN, Operator.NIN, Operator.IS_NULL)
-_ORDER = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE)
-_SEARCH = (Operator.CONTAINS, Operator.ICONTAINS, Operator.STARTS_WITH)
+_ORDER = (Operator.LT, Operator.LTE, Operator.GT, Operator.GTE, Operator.BETWEEN)
+_SEARCH = tuple(PATTERNS)
 
 OPERATORS: Mapping[FieldKind, frozenset[Operator]] = {
     FieldKind.TEXT: frozenset({*_EQUALITY, *_ORDER, *_SEARCH}),
@@ -89,7 +106,7 @@ SORTABLE = frozenset(FieldKind) - {FieldKind.JSON}
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One column against a typed literal: a bool for isNull, a tuple for in and nin."""
+    """One column against a typed literal: a bool for isNull, a tuple for in, nin and between."""
 
     column: Column
     operator: Operator
@@ -117,18 +134,96 @@ class Not:
     part: "Filter"
 
 
-Filter: TypeAlias = Comparison | All | AnyOf | Not
+class Quantifier(StrEnum):
+    """How many of a record's related records a condition must hold for."""
+
+    SOME = "some"
+    NONE = "none"
+    EVERY = "every"  # true for a record that has none
+    ONE = "one"  # of a manyToOne: a record that refers to nothing counts as one without values
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A condition on the records that a relation leads to."""
+
+    hop: Hop
+    quantifier: Quantifier
+    part: "Filter"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedFrom:
+    """The records that `hop` leads to from one record of `source`."""
+
+    source: Entity
+    hop: Hop
+    record_id: UUID
+
+
+Filter: TypeAlias = Comparison | All | AnyOf | Not | Related | LinkedFrom
+
+
+def holds_without_values(found: Filter) -> bool:
+    """Whether the filter lets a record through that has no value in any field."""
+    match found:
+        case Comparison(_, operator, value):
+            missing = operator is Operator.IS_NULL and value is True
+            return missing or operator in (Operator.NE, Operator.NIN)
+        case All(parts):
+            return all(holds_without_values(part) for part in parts)
+        case AnyOf(parts):
+            return any(holds_without_values(part) for part in parts)
+        case Not(part):
+            return not holds_without_values(part)
+        case Related(_, Quantifier.ONE, part):
+            return holds_without_values(part)
+        case Related(_, quantifier, _):
+            return quantifier is not Quantifier.SOME
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class SortKey:
+    """`path` leads to the record that `column` is of: manyToOne only, empty for the record itself.
+
+    A column at the end of a path is nullable, and its name is the whole dotted path.
+    """
+
     column: Column
     descending: bool = False
     nulls_first: bool = False
+    path: tuple[Hop, ...] = ()
 
     @property
     def reversed(self) -> "SortKey":
-        return SortKey(self.column, not self.descending, not self.nulls_first)
+        return SortKey(self.column, not self.descending, not self.nulls_first, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """Related records shown inside a record, under `name`.
+
+    A manyToOne shows one record or null; the others show a page of records, and only they have
+    use for `filter`, `sort` (which ends in `id`) and `page_size`. To show a column under another
+    name, give it another name: `replace(column, name=...)`.
+    """
+
+    name: str
+    hop: Hop
+    fields: tuple[Column, ...]
+    related: tuple["Expansion", ...] = ()
+    filter: Filter = All()
+    sort: tuple[SortKey, ...] = (SortKey(ID),)
+    page_size: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is shown of a record: values of its own, then related records."""
+
+    fields: tuple[Column, ...]
+    related: tuple[Expansion, ...] = ()
 
 
 class Count(StrEnum):
@@ -159,6 +254,7 @@ class Query:
     page_size: int = 20
     position: Position | None = None
     count: Count = Count.NONE
+    related: tuple[Expansion, ...] = ()
 
     @property
     def offset(self) -> int:
@@ -168,10 +264,10 @@ class Query:
 def with_tie_break(keys: tuple[SortKey, ...]) -> tuple[SortKey, ...]:
     """The keys ended by `id`, in the direction of the last one: one index can serve both."""
     for index, key in enumerate(keys):
-        if key.column.physical == "id":
+        if key.column.physical == "id" and not key.path:
             return keys[: index + 1]
     descending = bool(keys) and keys[-1].descending
-    return (*keys, SortKey(_ID, descending))
+    return (*keys, SortKey(ID, descending))
 
 
 @dataclass(frozen=True, slots=True)

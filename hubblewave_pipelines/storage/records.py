@@ -9,9 +9,10 @@ from psycopg.types.json import Jsonb
 
 from hubblewave_pipelines.core.entity import Entity, FieldKind
 from hubblewave_pipelines.core.query import Column, column_of, columns_of
-from hubblewave_pipelines.storage.compiler import Sql, record_object
 from hubblewave_pipelines.storage.database import Statement, statement
 from hubblewave_pipelines.storage.physical import SQL_TYPES, identifier, qualified
+from hubblewave_pipelines.storage.shown import record_object
+from hubblewave_pipelines.storage.sql import Sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def insert_record(
     sql = Sql([f"insert into {qualified(entity)} ("])
     sql.add(", ".join([*columns, "created_by", "updated_by"]))
     sql.add(f") values ({', '.join([*slots, '%s', '%s'])}){conflict}", *params, actor_id, actor_id)
-    return _returning(sql, entity)
+    return returning(sql, entity)
 
 
 def update_record(
@@ -83,7 +84,7 @@ def update_record(
     sql.add("version = version + 1, updated_at = now(), xid = pg_current_xact_id()")
     sql.add(", updated_by = %s where id = %s", actor_id, record_id)
     _at_version(sql, versions)
-    return _returning(sql, entity)
+    return returning(sql, entity)
 
 
 def delete_record(
@@ -106,6 +107,7 @@ def _at_version(sql: Sql, versions: Collection[int] | None) -> None:
         sql.add(" and version = any(%s::bigint[])", list(versions))
 
 
-def _returning(sql: Sql, entity: Entity) -> Statement[Written]:
+def returning(sql: Sql, entity: Entity) -> Statement[Written]:
+    """The INSERT or UPDATE `sql`, answering the record as it is then."""
     sql.add(" returning id, version, ").append(record_object(columns_of(entity))).add("::text")
     return statement(sql.text, sql.params, _written)

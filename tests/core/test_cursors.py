@@ -2,13 +2,14 @@
 
 import base64
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hubblewave_pipelines.core.cursor import Seal, page_info
-from hubblewave_pipelines.core.entity import Entity, Field, FieldKind
+from hubblewave_pipelines.core.entity import Catalog, Entity, Field, FieldKind
 from hubblewave_pipelines.core.errors import CursorMismatch
 from hubblewave_pipelines.core.parameters import parse_query
 from hubblewave_pipelines.core.query import Page, Query
@@ -41,9 +42,13 @@ QUERIES = (
 )
 
 
+def catalog(entity: Entity) -> Catalog:
+    return Catalog(UUID(int=0), 1, (entity,))
+
+
 def query(text: str) -> Query:
     given = [tuple(part.split("=", 1)) for part in text.split("&") if part]
-    return parse_query(ENTITY, given, secret=SECRET)  # type: ignore[arg-type]
+    return parse_query(ENTITY, given, secret=SECRET, catalog=catalog(ENTITY))  # type: ignore[arg-type]
 
 
 places = st.lists(st.none() | st.text(st.characters(codec="utf-8")), min_size=2, max_size=2)
@@ -97,7 +102,7 @@ def test_renaming_a_field_breaks_no_cursor() -> None:
     cursor = Seal(SECRET, query("sort=name&filter[name]=a")).cursor(["a", "b"])
     renamed = replace(ENTITY, fields=(replace(ENTITY.fields[0], name="title"), ENTITY.fields[1]))
     given = [("sort", "title"), ("filter[title]", "a"), ("after", cursor)]
-    found = parse_query(renamed, given, secret=SECRET)
+    found = parse_query(renamed, given, secret=SECRET, catalog=catalog(renamed))
     assert found.position is not None
     assert found.position.values == ("a", "b")
 

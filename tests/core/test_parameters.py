@@ -1,12 +1,14 @@
 """Request parameters become one `Query`, or one refusal that names all that is wrong."""
 
 from contextlib import suppress
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hubblewave_pipelines.core.entity import (
+    Catalog,
     Entity,
     Field,
     FieldKind,
@@ -44,8 +46,11 @@ ENTITY = Entity(
 )
 
 
+CATALOG = Catalog(UUID(int=0), 1, (ENTITY,))
+
+
 def parse(*given: tuple[str, str]) -> Query:
-    return parse_query(ENTITY, given, secret=b"")
+    return parse_query(ENTITY, given, secret=b"", catalog=CATALOG)
 
 
 def faults(*given: tuple[str, str]) -> dict[str, str]:

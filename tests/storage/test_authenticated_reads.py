@@ -2,10 +2,11 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from hubblewave_pipelines.core.entity import Entity
+from hubblewave_pipelines.core.entity import Catalog, Entity
 from hubblewave_pipelines.core.identity import ApiKey, new_api_key
 from hubblewave_pipelines.core.parameters import parse_query
 from hubblewave_pipelines.storage import tenants
@@ -44,8 +45,12 @@ def note(owner_database: Database, tenant: Tenant) -> Entity:
     return entity
 
 
+def alone(entity: Entity) -> Catalog:
+    return Catalog(UUID(int=0), 1, (entity,))
+
+
 def read(app: Database, key: ApiKey, entity: Entity, **given: str) -> Any:
-    query = parse_query(entity, given.items(), secret=b"")
+    query = parse_query(entity, given.items(), secret=b"", catalog=alone(entity))
     with app.connect() as connection:  # autocommit: the statement is its own transaction
         found = authenticated(key, select_page(query))
         rows = connection.execute(found.text.encode(), found.params).fetchall()  # type: ignore[arg-type]
@@ -69,7 +74,7 @@ def test_the_tenant_is_set_before_its_rows_are_read(
     times: int,
 ) -> None:
     key = add_key(owner_database, tenant)
-    query = parse_query(note, given.items(), secret=b"")
+    query = parse_query(note, given.items(), secret=b"", catalog=alone(note))
     found = authenticated(key, select_page(query))
     with app_database.connect() as connection:
         for _ in range(times):

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hubblewave_pipelines.core.cursor import Seal
-from hubblewave_pipelines.core.entity import Entity
-from hubblewave_pipelines.core.filters import read_where
+from hubblewave_pipelines.core.entity import Catalog, Entity
+from hubblewave_pipelines.core.filters import Conditions
 from hubblewave_pipelines.core.parameters import parse_query
 from hubblewave_pipelines.core.query import (
     All,
@@ -30,9 +30,10 @@ from hubblewave_pipelines.core.query import (
     SortKey,
     column_of,
 )
-from hubblewave_pipelines.storage.compiler import record_object, select_page
+from hubblewave_pipelines.storage.compiler import select_page
 from hubblewave_pipelines.storage.database import Database, Transaction, statement
 from hubblewave_pipelines.storage.ddl import define
+from hubblewave_pipelines.storage.shown import record_object
 from hubblewave_pipelines.storage.tenants import Tenant
 
 SECRET = b"test"
@@ -52,7 +53,7 @@ SAMPLE = {
 NAMES = [str(field["name"]) for field in SAMPLE["fields"]]  # type: ignore[index]
 
 # Few values, so that ties and nulls are common.
-words = st.none() | st.text("abc", max_size=2)
+words = st.none() | st.text("abC", max_size=2)
 rows = st.fixed_dictionaries(
     {
         "word": words,
@@ -80,7 +81,13 @@ class Table:
     """The entity's table, seen through one connection."""
 
     tx: Transaction
-    entity: Entity
+    catalog: Catalog
+
+    @property
+    def entity(self) -> Entity:
+        found = self.catalog.named("Sample")
+        assert found is not None
+        return found
 
     def fill(self, wanted: list[Row]) -> None:
         columns = ", ".join(self.entity.columns[name] for name in NAMES)
@@ -105,10 +112,9 @@ class Table:
 
 @pytest.fixture
 def table(owner_database: Database, tenant: Tenant) -> Iterator[Table]:
-    entity = define(owner_database, tenant, SAMPLE).named("Sample")
-    assert entity is not None
+    catalog = define(owner_database, tenant, SAMPLE)
     with owner_database.connect() as connection:
-        yield Table(Transaction(connection), entity)
+        yield Table(Transaction(connection), catalog)
 
 
 def law(function: Callable[..., None]) -> Callable[..., None]:
@@ -133,7 +139,7 @@ def compare(keys: tuple[SortKey, ...], a: Row, b: Row) -> int:
 
 def query_of(table: Table, size: int, sort: str, **more: str) -> Query:
     given = {"pageSize": str(size), **({"sort": sort} if sort else {}), **more}
-    return parse_query(table.entity, given.items(), secret=SECRET)
+    return parse_query(table.entity, given.items(), secret=SECRET, catalog=table.catalog)
 
 
 def walk(
@@ -238,14 +244,15 @@ def comparisons(draw: st.DrawFn) -> dict[str, Any]:
     name = draw(st.sampled_from(NAMES))
     offered = ["eq", "ne", "isNull"]
     if name != "flag":
-        offered += ["in", "nin", "lt", "lte", "gt", "gte"]
+        offered += ["in", "nin", "lt", "lte", "gt", "gte", "between"]
     if name == "word":
-        offered += ["contains", "icontains", "startsWith"]
+        offered += ["contains", "icontains", "startsWith", "istartsWith", "endsWith", "iendsWith"]
     word = draw(st.sampled_from(offered))
     if word == "isNull":
         return {name: {word: draw(st.booleans())}}
-    if word in ("in", "nin"):
-        return {name: {word: draw(st.lists(literals(name), min_size=1, max_size=3))}}
+    if word in ("in", "nin", "between"):
+        least, most = (2, 2) if word == "between" else (1, 3)
+        return {name: {word: draw(st.lists(literals(name), min_size=least, max_size=most))}}
     return {name: {word: draw(literals(name))}}
 
 
@@ -276,6 +283,7 @@ def holds(found: Filter, row: Row) -> bool:
             return any(holds(part, row) for part in parts)
         case Not(part):
             return not holds(part, row)
+    assert isinstance(found, Comparison)
     value, literal, word = row[found.column.name], found.value, found.operator
     match word:
         case Operator.IS_NULL:
@@ -293,12 +301,21 @@ def holds(found: Filter, row: Row) -> bool:
         case Operator.IN:
             assert isinstance(literal, tuple)
             return value in literal
+        case Operator.BETWEEN:
+            assert isinstance(literal, tuple)
+            return bool(literal[0] <= value <= literal[1])
         case Operator.CONTAINS:
             return str(literal) in value
         case Operator.ICONTAINS:
             return str(literal).lower() in value.lower()
         case Operator.STARTS_WITH:
             return bool(value.startswith(literal))
+        case Operator.ISTARTS_WITH:
+            return bool(value.lower().startswith(str(literal).lower()))
+        case Operator.ENDS_WITH:
+            return bool(value.endswith(literal))
+        case Operator.IENDS_WITH:
+            return bool(value.lower().endswith(str(literal).lower()))
     return _ORDERS[word](value, literal)
 
 
@@ -314,7 +331,7 @@ def test_a_filter_lets_through_exactly_what_it_says(
         text = json.dumps(where)
         query = query_of(table, 1000, "rank", where=text, count="exact")
         items, page = table.page(query)
-        tree = read_where(table.entity, text)
+        tree = Conditions(table.catalog).text(table.entity, text)
         expected = [row["rank"] for row in numbered if holds(tree, row)]
         assert [item["rank"] for item in items] == expected
         assert page.total == len(expected)
