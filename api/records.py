@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
+from api import bulk
 from api.attempts import Attempt, perform
 from api.body import JSON, MERGE_PATCH, read_json, require_accept
 from api.calls import Asking, Call, Handlers, Writing
@@ -131,8 +132,8 @@ _RECORD: Handlers = {
 
 
 # What may follow the plural, and what may follow a record's id; a relation's name may follow, too.
-_WORDS: Mapping[str, Handlers] = {"query": {"POST": Asking(querying)}}
-_RECORD_WORDS: Mapping[str, Handlers] = {"query": {"POST": Asking(querying)}}
+_WORDS: Mapping[str, Handlers] = {"bulk": bulk.HANDLERS, "query": {"POST": Asking(querying)}}
+_RECORD_WORDS: Mapping[str, Handlers] = {"bulk": bulk.HANDLERS, "query": {"POST": Asking(querying)}}
 _RELATION: Handlers = {"GET": related_records, "HEAD": related_records}
 _PAIR: Handlers = {}
 
