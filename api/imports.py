@@ -2,7 +2,9 @@
 
 import asyncio
 import csv
+import hashlib
 import io
+import json
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.body import JsonAnswer, parse
 from api.context import Caller, Context, Platform, Reading, Writing, caller, platform
+from api.idempotency import idempotency_key, once
 from api.uploads import Upload, receive_upload
 from hubblewave_pipelines.core.asset_keys import import_key
 from hubblewave_pipelines.core.entity import Entity, Json
@@ -144,36 +147,70 @@ async def _launch(held: Platform, request: WorkRequest) -> None:
 
 @router.post("")
 async def create_import(found: Uploading, request: Request) -> Response:
-    """Accept a file: multipart parts `file`, `entity`, and as JSON `mapping` and `options`."""
+    """Accept a file: multipart parts `file`, `entity`, and as JSON `mapping` and `options`.
+
+    Under an Idempotency-Key that was used for the same form before, answers with that import.
+    """
     refuse_parameters(request.query_params.multi_items())
     held = platform(request)
     settings = held.settings
+    key = idempotency_key(request.headers)
     upload = await receive_upload(
         request, settings.spool, max_bytes=settings.max_import_bytes, names=_FORM
     )
-    accepted = False
+    asked: WorkRequest | None = None
+    keep = False
+
+    async def accept() -> Response:
+        nonlocal asked
+        job, asked = await _accept(context, upload, found)
+        where = f"{request.url.path}/{job.id}"
+        return JsonAnswer(_as_json(job, held), 202, {"Location": where})
+
     try:
-        entity = _entity(upload, found)
-        new = await asyncio.to_thread(_checked, upload, entity, found, uuid.uuid4())
-        principal = found.principal
-        key = import_key(principal.tenant_slug, entity.slug)
         with refusing():
-            async with held.database.transaction(principal.tenant_id) as tx:
-                job = await tx.one(imports.insert_job(new))
-                asked = await tx.one(
-                    work.insert_request(
-                        principal.tenant_id, "import", new.id, key, principal.actor_id
-                    )
-                )
-        if job is None or asked is None:
-            raise Conflict("The import was not stored; send it again.")
-        accepted = True
+            async with held.database.transaction(found.principal.tenant_id) as tx:
+                context = Context(tx, found.principal, found.catalog, found.request_id)
+                if key is None:
+                    answer = await accept()
+                else:
+                    answer = await once(context, key, _fingerprint(upload), accept)
+                # Only the commit can fail now. Whether it did is not always known, so the file
+                # stays; the daily clearing takes one that no import knows.
+                keep = asked is not None
     finally:
-        if not accepted:
+        if not keep:
             upload.discard()
-    with refusing():
-        await _launch(held, asked)
-    return JsonAnswer(_as_json(job, held), 202, {"Location": f"{request.url.path}/{job.id}"})
+    if asked is not None:
+        with refusing():
+            await _launch(held, asked)
+    return answer
+
+
+async def _accept(context: Context, upload: Upload, found: Caller) -> tuple[ImportJob, WorkRequest]:
+    """Write the job and ask for its run. Raises Invalid with every fault of the form."""
+    entity = _entity(upload, found)
+    new = await asyncio.to_thread(_checked, upload, entity, found, uuid.uuid4())
+    principal = found.principal
+    job = await context.tx.one(imports.insert_job(new))
+    asked = await context.tx.one(
+        work.insert_request(
+            principal.tenant_id,
+            "import",
+            new.id,
+            import_key(principal.tenant_slug, entity.slug),
+            principal.actor_id,
+        )
+    )
+    if job is None or asked is None:
+        raise Conflict("The import was not stored; send it again.")
+    return job, asked
+
+
+def _fingerprint(upload: Upload) -> bytes:
+    """What an upload asks for, whatever its boundaries: two equal ones are the same request."""
+    parts = [upload.file_name, upload.sha256.hex(), sorted(upload.fields.items())]
+    return hashlib.sha256(json.dumps(["import", *parts]).encode()).digest()
 
 
 @router.get("")
