@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from api import bulk
+from api.aggregates import aggregating
 from api.attempts import Attempt, perform
 from api.body import JSON, MERGE_PATCH, read_json, require_accept
 from api.calls import Asking, Call, Handlers, Writing
@@ -132,8 +133,12 @@ _RECORD: Handlers = {
 
 
 # What may follow the plural, and what may follow a record's id; a relation's name may follow, too.
-_WORDS: Mapping[str, Handlers] = {"bulk": bulk.HANDLERS, "query": {"POST": Asking(querying)}}
-_RECORD_WORDS: Mapping[str, Handlers] = {"bulk": bulk.HANDLERS, "query": {"POST": Asking(querying)}}
+_WORDS: Mapping[str, Handlers] = {
+    "aggregate": {"GET": aggregating, "HEAD": aggregating},
+    "bulk": bulk.HANDLERS,
+    "query": {"POST": Asking(querying)},
+}
+_RECORD_WORDS: Mapping[str, Handlers] = {}
 _RELATION: Handlers = {"GET": related_records, "HEAD": related_records}
 _PAIR: Handlers = {}
 
