@@ -12,8 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
-from api import bulk
-from api.aggregates import aggregating
+from api import bulk, links
 from api.attempts import Attempt, perform
 from api.body import JSON, MERGE_PATCH, read_json, require_accept
 from api.calls import Asking, Call, Handlers, Writing
@@ -133,14 +132,10 @@ _RECORD: Handlers = {
 
 
 # What may follow the plural, and what may follow a record's id; a relation's name may follow, too.
-_WORDS: Mapping[str, Handlers] = {
-    "aggregate": {"GET": aggregating, "HEAD": aggregating},
-    "bulk": bulk.HANDLERS,
-    "query": {"POST": Asking(querying)},
-}
+_WORDS: Mapping[str, Handlers] = {"bulk": bulk.HANDLERS, "query": {"POST": Asking(querying)}}
 _RECORD_WORDS: Mapping[str, Handlers] = {}
 _RELATION: Handlers = {"GET": related_records, "HEAD": related_records}
-_PAIR: Handlers = {}
+_PAIR: Handlers = links.HANDLERS
 
 
 def _found(rest: tuple[str, ...]) -> tuple[str, Handlers]:
