@@ -13,11 +13,14 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from api import bulk, links
+from api.aggregates import aggregating
 from api.attempts import Attempt, perform
 from api.body import JSON, MERGE_PATCH, read_json, require_accept
 from api.calls import Asking, Call, Handlers, Writing
+from api.changes import changes
 from api.conditions import etag, only_if_absent, required_versions
 from api.context import Context, identify
+from api.history import history, restore
 from api.idempotency import fingerprint, idempotency_key, once
 from api.lists import listing, querying, reading
 from api.reads import read
@@ -132,8 +135,16 @@ _RECORD: Handlers = {
 
 
 # What may follow the plural, and what may follow a record's id; a relation's name may follow, too.
-_WORDS: Mapping[str, Handlers] = {"bulk": bulk.HANDLERS, "query": {"POST": Asking(querying)}}
-_RECORD_WORDS: Mapping[str, Handlers] = {}
+_WORDS: Mapping[str, Handlers] = {
+    "aggregate": {"GET": aggregating, "HEAD": aggregating},
+    "bulk": bulk.HANDLERS,
+    "changes": {"GET": changes},
+    "query": {"POST": Asking(querying)},
+}
+_RECORD_WORDS: Mapping[str, Handlers] = {
+    "history": {"GET": history},
+    "restore": {"POST": Writing(restore, (JSON,))},
+}
 _RELATION: Handlers = {"GET": related_records, "HEAD": related_records}
 _PAIR: Handlers = links.HANDLERS
 
