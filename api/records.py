@@ -168,6 +168,23 @@ def _found(rest: tuple[str, ...]) -> tuple[str, Handlers]:
             return "", {}
 
 
+def offered() -> dict[str, dict[str, bool]]:
+    """What is answered below a plural: by route, each method and whether it writes."""
+    routes = {
+        "": _COLLECTION,
+        **{f"/{word}": handlers for word, handlers in _WORDS.items()},
+        "/{id}": _RECORD,
+        **{f"/{{id}}/{word}": handlers for word, handlers in _RECORD_WORDS.items()},
+        "/{id}/{relation}": _RELATION,
+        "/{id}/{relation}/{relatedId}": _PAIR,
+    }
+    return {
+        route: {method: isinstance(handler, Writing) for method, handler in handlers.items()}
+        for route, handlers in routes.items()
+        if handlers
+    }
+
+
 async def _write(handler: Writing, call: Call) -> Response:
     key = idempotency_key(call.request.headers)
     if key is None:
