@@ -1,6 +1,7 @@
 """A multipart form with a file: streamed to the spool directory, hashed and limited on the way."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
@@ -18,12 +19,14 @@ from hubblewave_pipelines.core.errors import (
     Invalid,
     MalformedRequest,
     TooLarge,
+    Unavailable,
     UnsupportedMedia,
 )
 
 _MAX_PARTS = 20
 _MAX_FIELD_BYTES = 1_000_000
 _NAME_LENGTH = 255
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -151,8 +154,8 @@ async def receive_upload(
 ) -> Upload:
     """Read a form with one part `file` and text parts `names` into `spool` (made with mode 0700).
 
-    Raises UnsupportedMedia, MalformedRequest, TooLarge, and Invalid when there is no file. Nothing
-    stays on disk then.
+    Raises UnsupportedMedia, MalformedRequest, TooLarge, Invalid when there is no file, and
+    Unavailable when the disk is full. Nothing stays on disk then.
     """
     boundary = _boundary(request)
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -172,6 +175,12 @@ async def receive_upload(
                 ],
             )
         partial.rename(path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise Unavailable(
+            "There is no room for the file on the server's disk.", retry_after=60
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return Upload(path, form.size, form.digest.digest(), form.file_name, form.fields)

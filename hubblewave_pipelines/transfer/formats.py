@@ -36,17 +36,27 @@ class Header:
     size: int  # bytes of the whole file
 
 
-def _first_record(head: bytes, quote: bytes) -> int | None:
-    """Where the first non-empty record of `head` ends, or None when it does not end there."""
-    quoted = False
-    seen = False
+def _first_record(head: bytes, quote: bytes, delimiters: bytes) -> int | None:
+    """Where the first non-empty record of `head` ends, or None when it does not end there.
+
+    As in the rows, a quote counts only at the beginning of a cell: `5" pipe` is a name.
+    """
+    opening = b"\r\n" + delimiters
+    quoted = seen = False
+    before, closed = opening[0], False  # `closed`: the byte before ended a cell in quotes
     for position, byte in enumerate(head):
+        was_closed, closed = closed, False
         if byte == quote[0]:
-            quoted = not quoted
+            if quoted:
+                quoted, closed = False, True
+            else:
+                quoted = was_closed or before in opening
+            seen = True
         elif byte in b"\r\n" and not quoted and seen:
             return position
         elif byte not in b"\r\n":
             seen = True
+        before = byte
     return None
 
 
@@ -90,7 +100,8 @@ def read_header(path: Path, *, delimiter: str | None, quote: str) -> Header:
     body = head[skipped:]
     if not body.strip(b"\r\n"):
         raise ImportFailed("The file is empty: it needs a header line with the column names.")
-    end = _first_record(body, quote.encode())
+    candidates = "".join(DELIMITERS) if delimiter is None else delimiter
+    end = _first_record(body, quote.encode(), candidates.encode())
     if end is None and skipped + len(body) < size:
         raise ImportFailed(f"The header is longer than {RECORD_LIMIT} bytes.")
     end = len(body) if end is None else end

@@ -1,6 +1,8 @@
 """Uploads that go wrong and imports that are stopped while they run, over HTTP."""
 
+import errno
 import json
+import os
 import socket
 import threading
 import time
@@ -92,6 +94,21 @@ def test_an_upload_whose_client_goes_away_leaves_nothing(
             time.sleep(0.02)
     wait_until_empty(data_dir / "spool")
     assert parts.get("/api/v1/imports").json()["items"] == []
+    assert send(parts, "code\nA\n").status_code == 202
+
+
+def test_a_full_disk_is_said_and_nothing_is_left_on_it(
+    parts: httpx.Client, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("api.uploads.os.fsync", full)
+    refused = send(parts, "code\nA\n")
+    monkeypatch.undo()
+    assert (refused.status_code, refused.json()["code"]) == (503, "platform.unavailable")
+    assert "disk" in refused.json()["detail"]
+    assert list(data_dir.glob("spool/*")) == []
     assert send(parts, "code\nA\n").status_code == 202
 
 

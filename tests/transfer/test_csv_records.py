@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hubblewave_pipelines.core.errors import ImportFailed
 from hubblewave_pipelines.transfer import csv, scanning
 from hubblewave_pipelines.transfer.csv import CsvFile
 from hubblewave_pipelines.transfer.formats import Dialect, read_header
@@ -55,6 +56,33 @@ def test_good_rows_are_kept_and_bad_ones_told_by_number(
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xef\xbb\xbfa,b\n" + content)
     assert read(path) == (rows, refused)
+
+
+@pytest.mark.parametrize("delimiter", [",", None])
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        (b'5" pipe,code', ('5" pipe', "code")),
+        (b'inch"",code', ('inch""', "code")),
+        (b'"a ""b"", c",code', ('a "b", c', "code")),
+        (b'"two\nlines",code', ("two\nlines", "code")),
+        (b'\n\r\n"",x', ()),
+        (b'"","a"', ()),
+    ],
+)
+def test_quotes_mean_in_the_header_what_they_mean_in_rows(
+    tmp_path: Path, header: bytes, names: tuple[str, ...], delimiter: str | None
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(header + b'\n1,"2"\n3,4\n')
+    if not names:
+        with pytest.raises(ImportFailed, match="no name for column 1"):
+            read_header(path, delimiter=delimiter, quote='"')
+        return
+    found = read_header(path, delimiter=delimiter, quote='"')
+    assert found.names == names
+    (chunk,) = CsvFile(path, found, columns=["code"]).chunks(chunk_rows=10)
+    assert chunk.table["code"].to_pylist() == ["2", "4"]
 
 
 def test_a_line_longer_than_the_limit_costs_one_row(tmp_path: Path) -> None:
