@@ -8,7 +8,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI
 
-from api import entities, health, imports, keys, problems, records
+from api import docs, entities, health, imports, keys, problems, records
 from api.context import Platform
 from api.dagster import DagsterClient
 from api.gateway import PREFIX, Gateway
@@ -90,8 +90,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router)
-    for module in (entities, imports, keys):
-        app.include_router(module.router, prefix=PREFIX)
+    fixed = [module.router for module in (docs, entities, imports, keys)]
+    for router in fixed:
+        app.include_router(router, prefix=PREFIX)
+    app.include_router(docs.pages)
+    app.state.documents = docs.Documents(fixed)
     # Whatever no fixed path claims: one handler for the records of all entities.
     app.router.default = records.application(PREFIX)
     app.add_middleware(Gateway, settings=chosen)

@@ -26,7 +26,7 @@ from hubblewave_pipelines.settings import Settings
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 PREFIX = "/api/v1"
-_UNPREFIXED = (PREFIX, "/health", "/metrics")
+_UNPREFIXED = (PREFIX, "/health", "/metrics", "/api/docs")
 _CLIENT_CLOSED = 499  # nobody reads the answer; the number is nginx's, for the log only
 _MULTIPART_ROOM = 1_000_000  # form fields and boundaries beside the uploaded file
 

@@ -1,0 +1,70 @@
+"""The parameters of lists and of what is shown of a record, as OpenAPI describes them."""
+
+from api.openapi_parts import parameter
+from api.openapi_schemas import Schema, ref
+from hubblewave_pipelines.core.entity import Entity, FieldKind
+from hubblewave_pipelines.core.query import SORTABLE, Count, columns_of
+
+_TEXT: Schema = {"type": "string"}
+
+
+def shown_fields(entity: Entity) -> Schema:
+    names = ", ".join(column.name for column in columns_of(entity))
+    said = f"What to show, separated by commas: some of {names}."
+    return parameter("fields", _TEXT, said, example="id")
+
+
+def shown_relations(entity: Entity) -> list[Schema]:
+    names = list(entity.relations_by_name)
+    if not names:
+        return []
+    said = (
+        f"Related records to show, separated by commas: some of {', '.join(names)}; dotted to go "
+        "on, three deep; options in parentheses, as in orders(pageSize=5;sort=-total)."
+    )
+    return [parameter("expand", _TEXT, said, example=names[0])]
+
+
+def _simple_filter(entity: Entity) -> Schema:
+    columns = [column for column in columns_of(entity) if column.kind is not FieldKind.JSON]
+    return {
+        "name": "filter",
+        "in": "query",
+        "description": "Records whose fields equal these values; operators as "
+        "`filter[field][operator]=value`, and `where` for anything more.",
+        "style": "deepObject",
+        "explode": True,
+        "schema": {
+            "type": "object",
+            "properties": {column.name: _TEXT for column in columns},
+        },
+    }
+
+
+def list_parameters(entity: Entity) -> list[Schema]:
+    """The parameters of a list of this entity's records."""
+    size: Schema = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20}
+    sortable = [column.name for column in columns_of(entity) if column.kind in SORTABLE]
+    sort = "Fields to order by, `-` before one for descending, `.nullsFirst` after it: some of "
+    return [
+        parameter("page", {"type": "integer", "minimum": 1}, "The number of the page."),
+        parameter("pageSize", size, "Records on a page."),
+        parameter("after", _TEXT, "The `endCursor` of a page: the page after it."),
+        parameter("before", _TEXT, "The `startCursor` of a page: the page before it."),
+        parameter("sort", _TEXT, f"{sort}{', '.join(sortable)}.", example="-createdAt"),
+        shown_fields(entity),
+        *shown_relations(entity),
+        _simple_filter(entity),
+        {
+            "name": "where",
+            "in": "query",
+            "description": "A condition as JSON; `filter` and `where` must both hold.",
+            "content": {"application/json": {"schema": ref(f"{entity.name}_Where")}},
+        },
+        parameter("q", {"type": "string", "minLength": 1}, "Words that must all be found."),
+        parameter(
+            "count",
+            {"type": "string", "enum": [kind.value for kind in Count], "default": "none"},
+            "Whether `totalItems` and `totalPages` are filled; exact costs a scan.",
+        ),
+    ]
