@@ -23,6 +23,7 @@ from api.context import Context, identify
 from api.history import history, restore
 from api.idempotency import fingerprint, idempotency_key, once
 from api.lists import listing, querying, reading
+from api.preferences import preferred_return
 from api.reads import read
 from api.related import related_records
 from hubblewave_pipelines.core.entity import Entity
@@ -38,8 +39,15 @@ from hubblewave_pipelines.storage.records import (
 )
 
 
-def _record(text: str, version: int, status: int = 200, **headers: str) -> Response:
-    return Response(text, status, {"ETag": etag(version), **headers}, JSON)
+def _record(call: Call, written: Written, status: int = 200, **headers: str) -> Response:
+    """The record as it is now, or only that it was written when the caller prefers so."""
+    headers["ETag"] = etag(written.version)
+    wanted = preferred_return(call.request.headers)
+    if wanted is not None:
+        headers["Preference-Applied"] = f"return={wanted}"
+    if wanted == "minimal":
+        return Response(status_code=204 if status == 200 else status, headers=headers)
+    return Response(written.text, status, headers, JSON)
 
 
 async def _create(call: Call, context: Context, attempt: Attempt) -> Response:
@@ -63,7 +71,7 @@ async def _insert(
     if written is None:
         raise VersionConflict(f"There already is a {entity.name} {record_id}.")
     base = call.request.url.path.rsplit("/", 1)[0] if record_id else call.request.url.path
-    return _record(written.text, written.version, 201, Location=f"{base}/{written.id}")
+    return _record(call, written, 201, Location=f"{base}/{written.id}")
 
 
 async def _replace(call: Call, context: Context, attempt: Attempt) -> Response:
@@ -81,6 +89,7 @@ async def _patch(call: Call, context: Context, attempt: Attempt) -> Response:
     refuse_parameters(call.request.query_params.multi_items())
     record_id = call.record_id(entity)
     values = record_values(entity, call.body, mode="patch")
+    await _refuse_present(call, context, entity, record_id)
     return await _update(call, context, entity, record_id, values)
 
 
@@ -98,18 +107,27 @@ async def _update(
     )
     if written is None:
         raise await _missed(context, entity, record_id)
-    return _record(written.text, written.version)
+    return _record(call, written)
 
 
 async def _delete(call: Call, context: Context, attempt: Attempt) -> Response:
     entity = call.target(context, attempt)
     refuse_parameters(call.request.query_params.multi_items())
     record_id = call.record_id(entity)
+    await _refuse_present(call, context, entity, record_id)
     versions = required_versions(call.request.headers)
     deleted = await context.tx.one(delete_record(entity, record_id, versions=versions))
     if deleted is None:
         raise await _missed(context, entity, record_id)
     return Response(status_code=204)
+
+
+async def _refuse_present(call: Call, context: Context, entity: Entity, record_id: UUID) -> None:
+    """If-None-Match: * on a write that needs the record: what it asks for cannot be."""
+    if only_if_absent(call.request.headers):
+        if await context.tx.one(version_of(entity, record_id)) is None:
+            raise NotFound(f"There is no {entity.name} {record_id}.")
+        raise VersionConflict("The record exists, and If-None-Match: * asks that it does not.")
 
 
 async def _missed(context: Context, entity: Entity, record_id: UUID) -> NotFound | VersionConflict:
