@@ -1,12 +1,15 @@
 """Request parameters become one `Query`, or one refusal that names all that is wrong."""
 
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubblewave_pipelines.core.aggregation import parse_aggregation
 from hubblewave_pipelines.core.entity import (
     Catalog,
     Entity,
@@ -17,7 +20,7 @@ from hubblewave_pipelines.core.entity import (
 )
 from hubblewave_pipelines.core.errors import MalformedRequest
 from hubblewave_pipelines.core.filters import split_list
-from hubblewave_pipelines.core.parameters import parse_paging, parse_query
+from hubblewave_pipelines.core.parameters import parse_paging, parse_query, parse_query_body
 from hubblewave_pipelines.core.query import (
     OPERATORS,
     All,
@@ -46,7 +49,15 @@ ENTITY = Entity(
 )
 
 
-CATALOG = Catalog(UUID(int=0), 1, (ENTITY,))
+CUSTOMER = replace(ENTITY, id="gggggggg", name="Customer", plural="Customers", relations=())
+LINE = replace(
+    CUSTOMER,
+    id="hhhhhhhh",
+    name="Line",
+    plural="Lines",
+    relations=(Relation("iiiiiiii", "order", RelationKind.MANY_TO_ONE, "Order", "orderId"),),
+)
+CATALOG = Catalog(UUID(int=0), 1, (ENTITY, CUSTOMER, LINE))
 
 
 def parse(*given: tuple[str, str]) -> Query:
@@ -104,7 +115,7 @@ def test_all_faults_are_named_at_once() -> None:
 def test_a_relation_is_filtered_by_its_id_field() -> None:
     with pytest.raises(MalformedRequest, match="use customerId"):
         parse(("filter[customer]", "x"))
-    assert faults(("filter[lines]", "x")) == {"filter[lines]": "unknown"}
+    assert faults(("filter[lines]", "x")) == {"filter[lines]": "quantifier"}
 
 
 def test_a_list_that_is_not_filtered_refuses_filters() -> None:
@@ -134,3 +145,62 @@ names = st.sampled_from(
 def test_no_parameters_whatever_raise_anything_but_a_refusal(given: list[tuple[str, str]]) -> None:
     with suppress(MalformedRequest):
         assert isinstance(parse(*given), Query)
+
+
+pieces = st.sampled_from(
+    "customer lines order number qty id some every pageSize fields where sort expand nullsFirst "
+    ". , ; = ( ) [ ] { } : - 1 % \\ * \x00".split(" ")
+) | st.sampled_from(
+    [
+        '"',
+        "{}",
+        '{"qty":1}',
+        '{"\\ud800":1}',
+        '{"qty":{"\\ud800":1}}',
+        "(expand=",
+        "filter[lines]",
+        "aggregate[sum]",
+    ]
+)
+spelt = st.lists(pieces, max_size=9).map("".join)
+parameters = st.sampled_from(
+    [
+        "expand",
+        "fields",
+        "sort",
+        "q",
+        "where",
+        "groupBy",
+        "filter[customer.qty]",
+        "aggregate[count]",
+    ]
+) | spelt.map(lambda text: f"filter[{text}]")
+bodies = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | spelt,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(spelt, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def check_refusal(read: Callable[[], object]) -> None:
+    """What is read is a question, or refused with its place in words that can be sent."""
+    refused = None
+    try:
+        read()
+    except MalformedRequest as error:
+        refused = error
+    if refused is not None:
+        refused.detail.encode()
+        assert all(fault.detail and (fault.parameter or fault.pointer) for fault in refused.faults)
+        assert refused.faults
+
+
+@given(given=st.lists(st.tuples(parameters, spelt), max_size=4))
+def test_what_looks_like_a_question_is_answered_or_refused(given: list[tuple[str, str]]) -> None:
+    check_refusal(lambda: parse(*given))
+    check_refusal(lambda: parse_aggregation(ENTITY, given, catalog=CATALOG))
+
+
+@given(body=bodies | st.dictionaries(parameters, bodies, max_size=4))
+def test_a_body_is_a_question_or_refused(body: object) -> None:
+    check_refusal(lambda: parse_query_body(ENTITY, body, secret=b"", catalog=CATALOG))
