@@ -1,5 +1,6 @@
 """The change feed as clients see it: tokens, limits, tenants, and what is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -62,7 +63,8 @@ def test_pages_concatenated_are_every_change_once(client: httpx.Client) -> None:
     assert [item["id"] for item in whole[:-1]] == ids
     assert whole[-1]["kind"] == "deleted"
     for limit in (1, 2, 3, 7):
-        found, since = [], {}
+        found: list[Any] = []
+        since: dict[str, str] = {}
         while True:
             page = feed(client, limit=limit, **since)
             assert len(page["items"]) <= limit
@@ -114,6 +116,39 @@ def test_a_token_is_good_for_its_tenant_and_entity_only(
         answer = stranger.get(f"{path}/changes", params={"since": given})
         assert (answer.status_code, answer.json()["code"]) == (400, "request.cursor_mismatch")
     assert feed(other_admin)["items"] == []
+
+
+def test_a_request_that_waits_is_answered_when_something_happens(client: httpx.Client) -> None:
+    token = feed(client)["next"]
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(feed, client, since=token, wait=20)
+        record = made(client, text="a")
+        page = waiting.result(25)
+    assert [item["id"] for item in page["items"]] == [record["id"]]
+
+
+def test_a_wait_that_is_over_answers_an_empty_page_to_go_on_from(client: httpx.Client) -> None:
+    token = feed(client)["next"]
+    empty = feed(client, since=token, wait=1)
+    assert (empty["items"], empty["more"]) == ([], False)
+    record = made(client, text="a")
+    assert [i["id"] for i in feed(client, since=empty["next"])["items"]] == [record["id"]]
+
+
+def test_a_key_revoked_while_it_waits_learns_nothing_more(
+    client: httpx.Client, connect: Any, key_for: Any, tenant: Tenant
+) -> None:
+    key = key_for(tenant, "read")
+    reader = connect(key)
+    token = feed(reader)["next"]
+    params = {"since": token, "wait": 20}
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(reader.get, f"{NOTES}/changes", params=params)
+        assert client.delete(f"/api/v1/api-keys/{key.split('_')[2]}").status_code == 204
+        made(client, text="secret")
+        answer = waiting.result(25)
+    assert answer.status_code == 401 or answer.json()["items"] == []
+    assert reader.get(f"{NOTES}/changes").status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_bad_parameters_of_history_are_refused(client: httpx.Client, params: Any
     assert client.get(f"{PETS}/{record}/history", params=params).status_code == 400
 
 
-edits = st.lists(
+edits: st.SearchStrategy[list[tuple[str, Any]]] = st.lists(
     st.one_of(
         st.tuples(
             st.just("patch"),
