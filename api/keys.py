@@ -1,5 +1,6 @@
 """/api/v1/api-keys: a tenant's keys. A key's text is shown once, in the answer that creates it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -33,8 +34,10 @@ class _Wanted:
     expires_at: datetime | None
 
 
-def _wanted(body: Json, now: datetime) -> _Wanted:
-    """What a request asks for. Raises Invalid naming everything that is wrong."""
+def _wanted(body: Json, now: datetime, plans: Sequence[str]) -> _Wanted:
+    """What a request asks for; `plans` are those the caller may give away. Raises Invalid naming
+    everything that is wrong.
+    """
     if not isinstance(body, dict):
         raise Invalid(
             "The body must be a JSON object.", faults=[Fault("type", "expected an object", "#")]
@@ -61,6 +64,9 @@ def _wanted(body: Json, now: datetime) -> _Wanted:
     plan = body.get("plan")
     if plan is not None and plan not in PLANS:
         faults.append(Fault("enum", f"must be one of {', '.join(PLANS)}", "#/plan"))
+    elif plan is not None and plan not in plans:
+        detail = f"your own plan is {plans[-1]}; a key you make may carry {' or '.join(plans)}"
+        faults.append(Fault("plan", detail, "#/plan"))
     expires_at = read(_EXPIRES_AT)
     if expires_at is not None and expires_at <= now:
         faults.append(Fault("range", "must be in the future", "#/expiresAt"))
@@ -97,7 +103,8 @@ async def list_keys(context: Administering, request: Request) -> Response:
 @router.post("")
 async def create_key(context: Administering, request: Request) -> Response:
     """Make a key; `key` in the answer is its text, which is stored nowhere."""
-    wanted = _wanted(await read_json(request), datetime.now(UTC))
+    plans = PLANS[: PLANS.index(context.principal.plan) + 1]
+    wanted = _wanted(await read_json(request), datetime.now(UTC), plans)
     key = new_api_key()
     stored = await context.tx.one(
         tenants.insert_key(

@@ -11,7 +11,7 @@ _TEXT: Schema = {"type": "string"}
 def shown_fields(entity: Entity) -> Schema:
     names = ", ".join(column.name for column in columns_of(entity))
     said = f"What to show, separated by commas: some of {names}."
-    return parameter("fields", _TEXT, said, example="id")
+    return parameter("fields", _TEXT, said)
 
 
 def shown_relations(entity: Entity) -> list[Schema]:
@@ -34,6 +34,7 @@ def _simple_filter(entity: Entity) -> Schema:
         "`filter[field][operator]=value`, and `where` for anything more.",
         "style": "deepObject",
         "explode": True,
+        "example": {},
         "schema": {
             "type": "object",
             "properties": {column.name: _TEXT for column in columns},
@@ -59,7 +60,12 @@ def list_parameters(entity: Entity) -> list[Schema]:
             "name": "where",
             "in": "query",
             "description": "A condition as JSON; `filter` and `where` must both hold.",
-            "content": {"application/json": {"schema": ref(f"{entity.name}_Where")}},
+            "content": {
+                "application/json": {
+                    "schema": ref(f"{entity.name}_Where"),
+                    "example": {"id": {"isNull": False}},
+                }
+            },
         },
         parameter("q", {"type": "string", "minLength": 1}, "Words that must all be found."),
         parameter(

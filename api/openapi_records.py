@@ -131,7 +131,8 @@ def _query(entity: Entity) -> dict[str, Any]:
         "q": _TEXT,
         "count": {"type": "string", "enum": [kind.value for kind in Count]},
     }
-    asked = {"type": "object", "properties": properties}
+    sample = {"where": {"id": {"isNull": False}}, "sort": "-createdAt", "pageSize": 20}
+    asked = {"type": "object", "properties": properties, "example": sample}
     return operation(
         _name("query", entity),
         entity.name,

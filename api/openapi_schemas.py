@@ -254,9 +254,17 @@ def components(entity: Entity, catalog: Catalog) -> dict[str, Schema]:
     whole: Schema = {"type": "object", "properties": written, "additionalProperties": False}
     if needed:
         whole["required"] = needed
+    patch: Schema = {
+        "type": "object",
+        "description": "A JSON merge patch: what is left out stays, null empties a field.",
+        "properties": patched,
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
     sample = example(entity)
     if sample is not None:
         whole["example"] = sample
+        patch["example"] = dict(list(sample.items())[-1:])
     return {
         name: {"type": "object", **described, "properties": read, "required": list(read)},
         f"{name}_Part": {
@@ -266,13 +274,7 @@ def components(entity: Entity, catalog: Catalog) -> dict[str, Schema]:
         },
         f"{name}_Create": whole,
         f"{name}_Replace": whole,
-        f"{name}_Patch": {
-            "type": "object",
-            "description": "A JSON merge patch: what is left out stays, null empties a field.",
-            "properties": patched,
-            "additionalProperties": False,
-            "minProperties": 1,
-        },
+        f"{name}_Patch": patch,
         f"{name}_List": page(name),
         f"{name}_Where": _where(entity, catalog),
     }

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 Scope: TypeAlias = Literal["read", "write", "admin"]
 
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")  # each includes those before it
-PLANS = ("free", "professional", "enterprise")
+PLANS = ("free", "professional", "enterprise")  # each allows more than those before it
 
 # Whoever may write sees what was written, so write alone would be no less than both.
 _GRANTED_BY: Mapping[Scope, frozenset[str]] = {

@@ -194,6 +194,18 @@ class TestInThisProcess:
             tx.run(plan_of_key(key_id, "free"))
         assert client.get(LIST).headers["x-ratelimit-limit"] == "3"
 
+    def test_nobody_gives_away_a_plan_above_their_own(
+        self, admin: httpx.Client, connect: Connect
+    ) -> None:
+        client = connect(key_on(admin, "professional", "admin")[0])
+        wanted = {"name": "more", "scopes": ["read"]}
+        refused = client.post("/api/v1/api-keys", json={**wanted, "plan": "enterprise"})
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["pointer"] == "#/plan"
+        for plan in ("free", "professional", None):
+            made = client.post("/api/v1/api-keys", json={**wanted, "plan": plan})
+            assert made.status_code == 201
+
     def test_a_revoked_key_is_no_longer_counted_for_its_tenant(
         self, admin: httpx.Client, connect: Connect
     ) -> None:
