@@ -35,17 +35,27 @@ _Wishes = dict[str, _Wish]
 
 
 def split_outside(text: str, mark: str) -> list[str]:
-    """The text split at `mark` where no parenthesis is open. Raises Refused for unequal ones."""
-    parts, depth, start = [], 0, 0
+    """The text split at `mark` where no parenthesis and no quotation (of JSON) is open.
+
+    Raises Refused when one is never closed.
+    """
+    parts, depth, start, quoted, escaped = [], 0, 0, False, False
     for at, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if depth < 0:
-            break
-        if letter == mark and depth == 0:
-            parts.append(text[start:at])
-            start = at + 1
-    if depth != 0:
-        raise Refused("format", "has a parenthesis without its counterpart")
+        if escaped:
+            escaped = False
+        elif letter == '"':
+            quoted = not quoted
+        elif quoted:
+            escaped = letter == "\\"
+        else:
+            depth += (letter == "(") - (letter == ")")
+            if depth < 0:
+                break
+            if letter == mark and depth == 0:
+                parts.append(text[start:at])
+                start = at + 1
+    if depth != 0 or quoted:
+        raise Refused("format", "has a parenthesis or a quotation without its counterpart")
     return [*parts, text[start:]]
 
 

@@ -1,5 +1,6 @@
 """Request parameters become one `Query`, or one refusal that names all that is wrong."""
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -204,3 +205,12 @@ def test_what_looks_like_a_question_is_answered_or_refused(given: list[tuple[str
 @given(body=bodies | st.dictionaries(parameters, bodies, max_size=4))
 def test_a_body_is_a_question_or_refused(body: object) -> None:
     check_refusal(lambda: parse_query_body(ENTITY, body, secret=b"", catalog=CATALOG))
+
+
+@given(value=st.text('a"\\();,=', max_size=6))
+def test_an_expansion_filters_by_any_text(value: str) -> None:
+    where = json.dumps({"number": value})
+    query = parse(("expand", f"customer,lines(where={where};pageSize=3)"))
+    [_, lines] = query.related
+    assert isinstance(lines.filter, Comparison)
+    assert (lines.filter.value, lines.page_size) == (value, 3)
