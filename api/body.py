@@ -25,6 +25,9 @@ MERGE_PATCH = "application/merge-patch+json"
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
 
 
+_CONTAINERS = (dict, list)
+
+
 class _Duplicated(dict[str, Any]):
     """An object in which a key came twice; carries the key to the walk that finds its place."""
 
@@ -81,6 +84,14 @@ def _faults(value: Json, pointer: str, depth: int) -> Iterator[Fault]:
                 yield from _faults(item, step(pointer, key), depth + 1)
 
 
+def _plain(value: Json, depth: int) -> bool:
+    """Whether nothing is nested too deep and no name came twice: a quick look before the long walk."""
+    if type(value) is _Duplicated or depth >= MAX_DEPTH:
+        return False
+    members = value if type(value) is list else value.values()
+    return all(_plain(item, depth + 1) for item in members if isinstance(item, _CONTAINERS))
+
+
 def parse(text: bytes) -> Json:
     """The JSON value of a body.
 
@@ -101,6 +112,9 @@ def parse(text: bytes) -> Json:
         raise MalformedRequest(f"The body is not JSON: {error}.") from error
     except RecursionError as error:
         raise MalformedRequest(f"The body is nested more than {MAX_DEPTH} levels deep.") from error
+    # What cannot be stored can only come as an escape: JSON allows no NUL, and UTF-8 no surrogate.
+    if "\\u" not in decoded and (not isinstance(value, _CONTAINERS) or _plain(value, 0)):
+        return value
     faults = list(_faults(value, "#", 0))
     if any(fault.code != "nul" for fault in faults):
         raise MalformedRequest("The body cannot be read.", faults=faults)
