@@ -111,7 +111,7 @@ def test_a_request_compiled_for_an_older_shape_runs_again(
             publish_without_colour(owner_database, tenant, table, column)
         return select_page(query)
 
-    monkeypatch.setattr("api.records.select_page", overtaken)
+    monkeypatch.setattr("api.lists.select_page", overtaken)
     answer = admin.get(PATH)
     assert answer.status_code == 200, answer.text
     assert "colour" not in answer.json()["items"][0]
@@ -133,6 +133,6 @@ def test_a_request_for_an_entity_removed_under_it_is_not_found(
         apply_change(owner_database, tenant, entity, None)
         return select_page(query)
 
-    monkeypatch.setattr("api.records.select_page", overtaken)
+    monkeypatch.setattr("api.lists.select_page", overtaken)
     assert admin.get(PATH).status_code == 404
     assert len(compiled) == 1
