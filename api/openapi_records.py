@@ -259,7 +259,7 @@ def _changes(entity: Entity) -> dict[str, Any]:
             parameter("limit", {**_SIZE, "default": DEFAULT_LIMIT}, "Changes on a page."),
             parameter(
                 "wait",
-                {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT},
+                {"type": "integer", "minimum": 1, "maximum": LONGEST_WAIT},
                 "Seconds to wait for a change when there is none yet.",
             ),
             shown_fields(entity),

@@ -247,3 +247,22 @@ def test_requests_made_from_the_document_find_no_server_error(
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        ("/orders/aggregate", {"aggregate[sum]": "total", "groupBy": "mainId"}),
+        ("/orders/aggregate", {"aggregate[max]": "total", "page": "1", "filter[total]": "1"}),
+        ("/orders/changes", {"limit": "5", "wait": "1", "fields": "id"}),
+        ("/products", {"q": "word", "filter[code]": "A"}),
+    ],
+    ids=["sums", "extremes", "changes", "words"],
+)
+def test_other_lists_know_their_parameters(
+    client: httpx.Client, document: dict[str, Any], path: str, given: dict[str, str]
+) -> None:
+    documented = {p["name"] for p in document["paths"][path]["get"]["parameters"]}
+    assert {name.partition("[")[0] for name in given} <= documented
+    answer = client.get(f"/api/v1{path}", params=given)
+    assert answer.status_code == 200, answer.text
