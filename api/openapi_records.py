@@ -255,7 +255,11 @@ def _changes(entity: Entity) -> dict[str, Any]:
         {200: answer("One page of changes.", ref("platform_Changes"))},
         scope="read",
         parameters=[
-            parameter("since", _TEXT, "The `next` of the page before; without it: from now on."),
+            parameter(
+                "since",
+                _TEXT,
+                "The `next` of the page before; `now` for what comes; without it, from the start.",
+            ),
             parameter("limit", {**_SIZE, "default": DEFAULT_LIMIT}, "Changes on a page."),
             parameter(
                 "wait",
