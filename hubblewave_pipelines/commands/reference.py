@@ -1,7 +1,9 @@
 """`hubblewave reference`: the pages under docs/reference, made from the code they describe."""
 
+import ast
 from pathlib import Path
 
+import hubblewave_pipelines
 from hubblewave_pipelines.core.errors import PlatformError
 from hubblewave_pipelines.settings import Settings
 
@@ -46,7 +48,26 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"errors.md": errors_page, "settings.md": settings_page}
+def modules_page() -> str:
+    """Every module and what it owns, which is the first line of its docstring, as Markdown."""
+    root = Path(hubblewave_pipelines.__file__).parents[1]
+    lines = [
+        "# Modules",
+        "",
+        "What each module owns; who may import whom is in ../architecture.md.",
+    ]
+    for package in ("hubblewave_pipelines", "api"):
+        folders = sorted({path.parent for path in (root / package).rglob("*.py")})
+        for folder in folders:
+            lines += ["", f"## {folder.relative_to(root)}", ""]
+            for path in sorted(folder.glob("*.py")):
+                owns = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+                name = "(package)" if path.stem == "__init__" else path.stem
+                lines.append(f"- `{name}`: {owns}")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"errors.md": errors_page, "modules.md": modules_page, "settings.md": settings_page}
 
 
 def write(folder: Path) -> list[Path]:
