@@ -301,8 +301,9 @@ def fold_matched(plan: MergePlan) -> Statement[int]:
 def entangled(plan: MergePlan) -> Statement[tuple[int, str, str]]:
     """(row, key, value) of unique values that rows of different keys touch, in file order.
 
-    A row touches the values it brings and those its record has now. Only such rows depend on
-    the order in which the others are applied.
+    A row touches the values its record has now, those it brings, and those that other rows of its
+    key bring, for they may be its record's by then. Only such rows depend on the order in which
+    the others are applied.
     """
     key = f"coalesce(row({', '.join(f's.{k.column}' for k in plan.keys)})::text, '')"
     nulls = " or ".join(f"s.{k.column} is null" for k in plan.keys)
@@ -318,9 +319,10 @@ def entangled(plan: MergePlan) -> Statement[tuple[int, str, str]]:
         )
     return statement(
         f"with touched as materialized ({' union all '.join(parts)}),"
-        " shared as (select v from touched where v is not null group by v"
-        " having count(distinct key) > 1)"
-        " select row_no, key, v from touched join shared using (v) order by row_no",
+        " of_key as (select distinct key, v from touched where v is not null),"
+        " shared as (select v from of_key group by v having count(*) > 1)"
+        " select distinct t.row_no, key, o.v from touched t join of_key o using (key)"
+        " join shared h on h.v = o.v order by t.row_no",
         (),
         lambda row: (row[0], row[1], row[2]),
     )

@@ -61,6 +61,8 @@ def test_a_missing_dagster_database_that_we_may_not_make_is_explained(
     external: EmbeddedPostgres,
 ) -> None:
     url = external.url("plain", user="plain")
+    with psycopg.connect(external.url("postgres", user="postgres"), autocommit=True) as connection:
+        connection.execute("drop database if exists dagster with (force)")  # of another test
     with pytest.raises(Misconfigured, match="create database dagster owner plain"):
         first_start.make_dagster_database(url, first_start.dagster_url_beside(url))
 

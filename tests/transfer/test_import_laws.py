@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hubblewave_pipelines.storage.database import Database
@@ -128,6 +128,13 @@ def found(things: Importing) -> list[dict[str, Any]]:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=rows, second=rows, strategy=strategies, by=keys, chunk=st.sampled_from([1, 3, 100]))
+@example(  # the third row frees what the second wants, from a record that the first one makes
+    first=[],
+    second=[("", "x", "one", ""), ("", "x", "two", ""), ("", "", "one", "")],
+    strategy="update",
+    by=("name",),
+    chunk=3,
+)
 def test_an_import_equals_its_rows_applied_one_by_one(
     things: Importing,
     first: list[Row],
