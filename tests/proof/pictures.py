@@ -42,11 +42,16 @@ def browser(profile: Path, width: int = 1500, height: int = 940) -> webdriver.Ch
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
 
 
+def _shows(page: webdriver.Chrome, texts: list[str]) -> bool:
+    shown = page.find_element(By.TAG_NAME, "body").text
+    return all(text in shown for text in texts) and "Loading" not in shown
+
+
 def shoot(chrome: webdriver.Chrome, url: str, texts: list[str], name: str) -> None:
     """Open a page, wait until it shows every text and has come to rest, save it."""
     chrome.get(url)
     WebDriverWait(chrome, 90).until(
-        lambda page: all(text in page.find_element(By.TAG_NAME, "body").text for text in texts),
+        lambda page: _shows(page, texts),
         f"{url} does not show {texts}",
     )
     time.sleep(4)  # the graph is laid out by a worker after its texts are there
@@ -58,6 +63,10 @@ def shoot(chrome: webdriver.Chrome, url: str, texts: list[str], name: str) -> No
 def main() -> None:
     with flights_stack() as stack, tempfile.TemporaryDirectory() as profile:
         job = stack.import_flights()
+        newest = (
+            "/api/v1/flights?sort=-timeHour&pageSize=1&fields=carrier,number,origin,dest,timeHour"
+        )
+        print(stack.client.get(newest).text)  # the answer that the README shows
         dagster = stack.platform.ready["dagster_url"]
         chrome = browser(Path(profile))
         try:

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
     """A directory everybody may write, outside pytest's private ones."""
-    path = Path(subprocess.check_output(["mktemp", "-d", "/tmp/hw-test-XXXXXX"], text=True).strip())
+    path = Path(tempfile.mkdtemp(prefix="hw-test-", dir="/tmp"))
     path.chmod(0o777)
     yield path
     subprocess.run(["rm", "-rf", str(path)], check=True)
