@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -15,7 +16,10 @@ from hubblewave_pipelines.storage.migrate import migrate
 from hubblewave_pipelines.storage.tenants import Tenant
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 
-pytest_plugins = ["tests.plugins.stack"]
+if TYPE_CHECKING:
+    from tests.plugins.servers import Server
+
+pytest_plugins = ["tests.plugins.stack", "tests.plugins.servers"]
 
 # Two cores shared by parallel workers say nothing about the code's speed; `make bench` does.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,16 +31,6 @@ for name in [name for name in os.environ if name.startswith(("HUBBLEWAVE_", "DAG
     del os.environ[name]  # noqa: TID251 - the same
 
 _clones = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """An embedded server of this test worker; not durable, so that tests are quick."""
-    options = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}
-    postgres = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), options=options)
-    postgres.start()
-    yield postgres
-    postgres.stop()
 
 
 @pytest.fixture
@@ -51,7 +45,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture(scope="session")
-def template(server: EmbeddedPostgres) -> str:
+def template(server: "Server") -> str:
     """The name of a migrated database that tests clone."""
     with psycopg.connect(server.url("postgres", user="postgres"), autocommit=True) as connection:
         connection.execute("create database template_hubblewave owner hubblewave")
@@ -60,7 +54,7 @@ def template(server: EmbeddedPostgres) -> str:
 
 
 @pytest.fixture
-def database_url(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+def database_url(server: "Server", template: str) -> Iterator[str]:
     """A migrated database of this test alone, as its owner `hubblewave`."""
     name = f"test_{next(_clones)}"
     with psycopg.connect(server.url("postgres", user="postgres"), autocommit=True) as connection:

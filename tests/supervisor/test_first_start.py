@@ -16,7 +16,7 @@ from hubblewave_pipelines.core.errors import Misconfigured, Unavailable
 from hubblewave_pipelines.storage.database import Database
 from hubblewave_pipelines.storage.tenants import Tenant
 from hubblewave_pipelines.supervisor import first_start
-from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
+from tests.plugins.servers import PostgresOfMajor
 from tests.plugins.stack import Up
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
@@ -43,11 +43,10 @@ def test_dagsters_url_reaches_the_same_server_with_the_same_credentials(
 
 
 @pytest.fixture(scope="module")
-def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server as an administrator hands it out: no database `dagster`, a plain owner."""
-    server = EmbeddedPostgres(
-        tmp_path_factory.mktemp("external"), options={"fsync": "off", "shared_buffers": "32MB"}
-    )
+def external() -> Iterator[PostgresOfMajor]:
+    """A server as an administrator hands it out, of the oldest version that serves us: no database
+    `dagster`, a plain owner."""
+    server = PostgresOfMajor(15, options={"fsync": "off", "shared_buffers": "32MB"})
     server.start()
     with psycopg.connect(server.url("postgres", user="postgres"), autocommit=True) as connection:
         connection.execute("drop database dagster")
@@ -58,7 +57,7 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 
 def test_a_missing_dagster_database_that_we_may_not_make_is_explained(
-    external: EmbeddedPostgres,
+    external: PostgresOfMajor,
 ) -> None:
     url = external.url("plain", user="plain")
     with psycopg.connect(external.url("postgres", user="postgres"), autocommit=True) as connection:
@@ -77,7 +76,7 @@ def test_an_unreachable_database_is_named_by_its_setting() -> None:
 @pytest.mark.stack
 @pytest.mark.xdist_group("stack")
 def test_up_works_on_an_external_server_without_superuser(
-    external: EmbeddedPostgres, tmp_path: Path
+    external: PostgresOfMajor, tmp_path: Path
 ) -> None:
     up = Up(tmp_path / "data", {"HUBBLEWAVE_DATABASE_URL": external.url()})
     up.start()
