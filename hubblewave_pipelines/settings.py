@@ -2,12 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from hubblewave_pipelines.core.egress import DEFAULT_PORTS, Allow, parse_allow
 from hubblewave_pipelines.core.errors import Misconfigured
 from hubblewave_pipelines.core.scope import PLANS
 
@@ -79,6 +81,23 @@ class Settings(BaseSettings):
     cors_origins: list[str] = Field(
         default_factory=list, description="Origins whose pages may call the API (JSON list)."
     )
+    egress_allow: str = Field(
+        "",
+        description="Networks that webhooks and connectors may reach beside the public internet: "
+        "`CIDR:port` list, port a number, a range or `*`. Metadata addresses stay refused.",
+    )
+    egress_ports: list[int] = Field(
+        default_factory=lambda: sorted(DEFAULT_PORTS),
+        description="Ports of public addresses that they may reach (JSON list).",
+    )
+    egress_http: bool = Field(
+        False, description="Whether they may use plain http to public addresses."
+    )
+    egress_proxy: str | None = Field(
+        None,
+        description="Forward proxy (http://host:port) for all of it, which then decides about "
+        "addresses.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="after")
@@ -100,6 +119,25 @@ class Settings(BaseSettings):
                     f"for some of {', '.join(PLANS)}"
                 )
         return given
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _readable_allow_list(cls, given: str) -> str:
+        try:
+            parse_allow(given)
+        except Misconfigured as error:
+            raise ValueError(error.detail) from error
+        return given
+
+    @property
+    def egress(self) -> Allow:
+        """Where requests to addresses that tenants choose may go."""
+        return replace(
+            parse_allow(self.egress_allow),
+            ports=frozenset(self.egress_ports),
+            http=self.egress_http,
+            proxy=self.egress_proxy,
+        )
 
     def require_database_url(self) -> str:
         """The platform's database URL, for processes that cannot start an embedded server.

@@ -154,6 +154,12 @@ class IdempotencyMismatch(Invalid):
     code, title = "request.idempotency_mismatch", "Idempotency-Key already used"
 
 
+class BlockedTarget(Invalid):
+    """The platform may not send requests to this URL: its form, port or address is out of bounds."""
+
+    code, title = "egress.blocked", "Target not allowed"
+
+
 class RequestInFlight(Conflict):
     """A request with the same Idempotency-Key has not ended yet."""
 

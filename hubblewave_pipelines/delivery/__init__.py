@@ -1,0 +1,1 @@
+"""Webhook deliveries: sending events to the addresses that tenants registered."""
