@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
 
 from hubblewave_pipelines.storage import work
 from hubblewave_pipelines.storage.database import Database, statement
@@ -23,6 +24,13 @@ from tests.definitions.scripted import SCRIPTS, Script, ScriptedPlatform
 
 ROOT = Path(__file__).parents[2]
 _homes = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def own_load_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster keeps for the process which state definitions are built from, and each launch of a
+    reconstructable job pins it: the next test would build from what this one pinned."""
+    monkeypatch.setattr(DefinitionsLoadContext, "_instance", None)
 
 
 @pytest.fixture

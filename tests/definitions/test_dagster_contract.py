@@ -7,9 +7,15 @@ from pathlib import Path
 import dagster as dg
 import sqlalchemy as sa
 from dagster._cli.api import _execute_run_command_body
+from dagster._core.definitions.definitions_load_context import (
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+)
+from dagster._core.definitions.repository_definition import RepositoryLoadData
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.storage.defs_state.base import DefsStateStorage, set_defs_state_storage
 from dagster._grpc.client import DagsterGrpcClient
+from dagster_shared.serdes.objects.models.defs_state_info import DefsStateInfo
 
 from hubblewave_pipelines.definitions import entities
 from hubblewave_pipelines.definitions.defs_state import PgDefsStateStorage
@@ -19,6 +25,7 @@ from tests.definitions.conftest import Home
 from tests.definitions.scripted import GRAPH
 
 ROOT = Path(__file__).parents[2]
+INITIALIZATION = DefinitionsLoadType.INITIALIZATION
 
 
 def test_the_body_of_dagsters_run_worker_takes_what_we_give_it() -> None:
@@ -72,17 +79,23 @@ def test_a_new_state_rebuilds_the_whole_location(database_url: str) -> None:
     storage = PgDefsStateStorage(database_url)
     storage.store(entities.STATE_KEY, "v1", entities.state_of(GRAPH))
     with set_defs_state_storage(storage):
-        fresh = dg.ComponentTree.from_module(
-            defs_module=tree.defs_module, project_root=tree.project_root
-        )
-        repository = fresh.build_defs().get_repository_def()
+        with DefinitionsLoadContext.scoped(DefinitionsLoadContext(INITIALIZATION)):
+            fresh = dg.ComponentTree.from_module(
+                defs_module=tree.defs_module, project_root=tree.project_root
+            )
+            repository = fresh.build_defs().get_repository_def()
         assert (
             dg.AssetKey(["import", "acme", "flights"])
             in repository.asset_graph.get_all_asset_keys()
         )
         storage.store(entities.STATE_KEY, "v2", entities.state_of(GRAPH[:1]))
-        repository = fresh.reload_with_state([entities.STATE_KEY]).get_repository_def()
+        pinned = RepositoryLoadData(
+            defs_state_info=DefsStateInfo.add_version(None, entities.STATE_KEY, "v2")
+        )
+        with DefinitionsLoadContext.scoped(DefinitionsLoadContext(INITIALIZATION, pinned)):
+            repository = fresh.reload_with_state([entities.STATE_KEY]).get_repository_def()
     keys = repository.asset_graph.get_all_asset_keys()
+    assert dg.AssetKey(["import", "acme", "airports"]) in keys
     assert dg.AssetKey(["import", "acme", "flights"]) not in keys
     assert {sensor.name for sensor in repository.sensor_defs} == {"dispatch", "reconcile"}
     assert repository.has_job("event_retention")
