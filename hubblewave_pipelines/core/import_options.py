@@ -20,6 +20,7 @@ _KEYS = (
     "delimiter",
     "quote",
     "nullValues",
+    "emitEvents",
 )
 E = TypeVar("E", bound=StrEnum)
 
@@ -40,6 +41,15 @@ class OnError(StrEnum):
     ABORT = "abort"  # the import fails and leaves nothing behind
 
 
+class EmitEvents(StrEnum):
+    """What webhooks hear of an import."""
+
+    AUTO = "auto"  # each record where a webhook wants the entity's records, and a summary
+    EACH = "each"  # the same, said by name
+    SUMMARY = "summary"  # import.completed or import.failed only
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
     batch_size: int | None = None
@@ -50,6 +60,7 @@ class ImportOptions:
     delimiter: str | None = None  # None: found from the file
     quote: str = '"'
     null_values: tuple[str, ...] = ()
+    emit_events: EmitEvents = EmitEvents.AUTO
 
     def as_json(self) -> dict[str, Json]:
         """The form in which an import job keeps its options; `parse_options` reads it back."""
@@ -62,6 +73,7 @@ class ImportOptions:
             "delimiter": self.delimiter,
             "quote": self.quote,
             "nullValues": list(self.null_values),
+            "emitEvents": self.emit_events.value,
         }
 
 
@@ -134,6 +146,7 @@ def parse_options(body: Json, reading: Reading) -> ImportOptions:
         delimiter=delimiter,
         quote=quote or '"',
         null_values=_texts(reading, body, "nullValues"),
+        emit_events=_choice(reading, body, "emitEvents", EmitEvents.AUTO),
     )
 
 

@@ -22,6 +22,7 @@ from hubblewave_pipelines.core.entity import Catalog, Entity, Json
 from hubblewave_pipelines.core.errors import Conflict, NotFound, PlatformError, Unavailable
 from hubblewave_pipelines.core.relations import dependents
 from hubblewave_pipelines.storage import ledger
+from hubblewave_pipelines.storage.capture import follow_webhooks
 from hubblewave_pipelines.storage.catalog import load_definitions
 from hubblewave_pipelines.storage.database import Database, Transaction
 from hubblewave_pipelines.storage.physical import SQL_TYPES, identifier, spelled
@@ -178,6 +179,8 @@ class Definitions:
             for other in dependents(before, after, self.catalog):
                 tx.run(ledger.store_entity(self._tenant_id, other))
         tx.run(ledger.next_version(self._tenant_id))
+        if before is None or after is None or before.name != after.name:
+            follow_webhooks(tx, self._tenant_id)
         tx.run(ledger.record_progress(change_id, len(steps)))
         tx.run(ledger.close_change(change_id))
 

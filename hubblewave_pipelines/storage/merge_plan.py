@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from hubblewave_pipelines.core.entity import Catalog, Entity, Field, FieldKind
-from hubblewave_pipelines.core.import_options import DuplicateStrategy, ImportOptions
+from hubblewave_pipelines.core.import_options import DuplicateStrategy, EmitEvents, ImportOptions
 from hubblewave_pipelines.core.mapping import FieldMap, OnMissing
 from hubblewave_pipelines.storage.physical import SQL_TYPES, default_of, identifier, qualified
 
@@ -44,6 +44,7 @@ class MergePlan:
     unique: tuple[Target, ...]  # filled columns with a unique index
     keys_indexed: bool
     only_unique: bool  # `unique` is one column, and the table has no other but the id
+    quiet: bool = False  # no events of records, whoever subscribes
 
     @property
     def writes_matches(self) -> bool:
@@ -98,6 +99,7 @@ def plan_merge(
         unique,
         keys_indexed=indexed or not keys,
         only_unique=len(unique) == 1 == sum(f.unique for f in entity.fields),
+        quiet=options.emit_events in (EmitEvents.SUMMARY, EmitEvents.NONE),
     )
 
 

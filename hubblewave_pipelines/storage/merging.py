@@ -14,7 +14,7 @@ from psycopg import errors as pg
 from hubblewave_pipelines.core.errors import Unavailable
 from hubblewave_pipelines.core.import_ids import row_of
 from hubblewave_pipelines.core.import_options import DuplicateStrategy
-from hubblewave_pipelines.storage import merge, staging
+from hubblewave_pipelines.storage import capture, merge, staging
 from hubblewave_pipelines.storage.database import Statement, Transaction, statement
 from hubblewave_pipelines.storage.merge import Unplaced
 from hubblewave_pipelines.storage.merge_plan import Clash, MergePlan
@@ -79,6 +79,8 @@ class ChunkMerge:
         if not rows:
             return Merged()
         tx.run(statement("set local work_mem = '64MB'"))
+        if plan.quiet:
+            tx.run(capture.silence())
         tx.run(statement("drop table if exists arriving, staged, unplaced"))
         tx.run(staging.create_arriving(plan))
         with tx.connection.cursor().copy(staging.copy_arriving(plan)) as copy:
