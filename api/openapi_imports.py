@@ -1,0 +1,123 @@
+"""Imports (/api/v1/imports), as OpenAPI describes them."""
+
+from api.openapi_known import (
+    COUNT,
+    MOMENT,
+    PAGING,
+    TEXT,
+    Known,
+    Paths,
+    object_of,
+    optional,
+    page_of,
+)
+from api.openapi_parts import answer
+from api.openapi_schemas import Schema, ref
+
+_IMPORT = ref("platform_Import")
+_CSV = {
+    "description": "The refused rows.",
+    "content": {"text/csv": {"schema": TEXT}},
+}
+_UPLOAD = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": "A CSV file."},
+                    "entity": {"type": "string", "description": "Name or plural of the entity."},
+                    "mapping": {
+                        "type": "string",
+                        "description": 'JSON: [{"sourceField": "Name", "targetField": "name"}]; '
+                        "found from the header when left out.",
+                    },
+                    "options": {
+                        "type": "string",
+                        "description": 'JSON: {"detectDuplicates": true, "uniqueFields": ["code"], '
+                        '"duplicateStrategy": "update", "onError": "continue"}',
+                    },
+                },
+                "required": ["file", "entity"],
+            }
+        }
+    },
+}
+
+
+PATHS: Paths = {
+    ("GET", "/imports"): Known(
+        "read", {200: answer("A page.", page_of("platform_Import"))}, PAGING
+    ),
+    ("POST", "/imports"): Known(
+        "write",
+        {202: answer("Accepted; follow it at Location.", _IMPORT, "Location")},
+        (),
+        _UPLOAD,
+        (409,),
+    ),
+    ("GET", "/imports/{import_id}"): Known("read", {200: answer("The import.", _IMPORT)}),
+    ("GET", "/imports/{import_id}/errors"): Known(
+        "read", {200: answer("A page.", page_of("platform_RefusedRow"))}, PAGING
+    ),
+    ("GET", "/imports/{import_id}/rejects"): Known("read", {200: _CSV}),
+    ("POST", "/imports/{import_id}/cancel"): Known(
+        "write", {202: answer("The import.", _IMPORT)}, (), None, (409,)
+    ),
+    ("POST", "/imports/{import_id}/retry"): Known(
+        "write", {202: answer("The import.", _IMPORT, "Location")}, (), None, (409,)
+    ),
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "platform_Import": object_of(
+        {
+            "id": {"type": "string", "format": "uuid"},
+            "entity": TEXT,
+            "fileName": TEXT,
+            "fileSize": COUNT,
+            "sha256": TEXT,
+            "status": {
+                "type": "string",
+                "enum": ["pending", "processing", "completed", "failed", "partial", "cancelled"],
+            },
+            "progress": {"type": "integer", "minimum": 0, "maximum": 100},
+            **{
+                f"{word}Records": COUNT
+                for word in (
+                    "total",
+                    "success",
+                    "created",
+                    "updated",
+                    "unchanged",
+                    "skipped",
+                    "failed",
+                )
+            },
+            "error": {"description": "Why the import as a whole failed; null when it did not."},
+            "mapping": {"type": "array", "items": {"type": "object"}},
+            "options": {"type": "object"},
+            "cancelRequested": {"type": "boolean"},
+            "runUrl": optional("string"),
+            "createdAt": MOMENT,
+            "startedAt": MOMENT,
+            "completedAt": MOMENT,
+        },
+        "id",
+        "entity",
+        "status",
+    ),
+    "platform_RefusedRow": object_of(
+        {
+            "row": COUNT,
+            "field": optional("string"),
+            "code": TEXT,
+            "message": TEXT,
+            "raw": optional("string"),
+        },
+        "row",
+        "code",
+        "message",
+    ),
+}
