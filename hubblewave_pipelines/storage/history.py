@@ -24,6 +24,9 @@ def _actor(column: str) -> str:
         f" from hubblewave.api_keys k where k.actor_id = {column}),"
         " (select json_build_object('type', 'import', 'id', j.id, 'name', j.file_name)"
         f" from hubblewave.import_jobs j where j.id = {column}),"
+        " (select json_build_object('type', 'revert', 'id', r.id, 'name', j.file_name)"
+        " from hubblewave.import_reverts r join hubblewave.import_jobs j on j.id = r.import_id"
+        f" where r.id = {column}),"
         f" json_build_object('type', 'unknown', 'id', {column}, 'name', null)) end"
     )
 
