@@ -8,7 +8,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI
 
-from api import docs, entities, health, imports, keys, problems, records
+from api import docs, entities, health, import_events, imports, keys, problems, records, rejects
 from api.context import Platform
 from api.dagster import DagsterClient
 from api.gateway import PREFIX, Gateway
@@ -90,7 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router)
-    fixed = [module.router for module in (docs, entities, imports, keys)]
+    fixed = [module.router for module in (docs, entities, imports, import_events, rejects, keys)]
     for router in fixed:
         app.include_router(router, prefix=PREFIX)
     app.include_router(docs.pages)

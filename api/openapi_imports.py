@@ -19,6 +19,10 @@ _CSV = {
     "description": "The refused rows.",
     "content": {"text/csv": {"schema": TEXT}},
 }
+_EVENTS = {
+    "description": "Server-sent events: `progress` with the import, then one named after its end.",
+    "content": {"text/event-stream": {"schema": TEXT}},
+}
 _UPLOAD = {
     "required": True,
     "content": {
@@ -61,6 +65,7 @@ PATHS: Paths = {
     ("GET", "/imports/{import_id}/errors"): Known(
         "read", {200: answer("A page.", page_of("platform_RefusedRow"))}, PAGING
     ),
+    ("GET", "/imports/{import_id}/events"): Known("read", {200: _EVENTS}),
     ("GET", "/imports/{import_id}/rejects"): Known("read", {200: _CSV}),
     ("POST", "/imports/{import_id}/cancel"): Known(
         "write", {202: answer("The import.", _IMPORT)}, (), None, (409,)
@@ -83,6 +88,9 @@ SCHEMAS: dict[str, Schema] = {
                 "enum": ["pending", "processing", "completed", "failed", "partial", "cancelled"],
             },
             "progress": {"type": "integer", "minimum": 0, "maximum": 100},
+            "bytesRead": COUNT,
+            "rowsPerSecond": optional("integer"),
+            "secondsLeft": optional("integer"),
             **{
                 f"{word}Records": COUNT
                 for word in (

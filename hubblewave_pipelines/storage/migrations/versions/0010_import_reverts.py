@@ -3,7 +3,7 @@
 from hubblewave_pipelines.storage.migrations import run_beside
 
 revision = "0010"
-down_revision = "0003"
+down_revision = "0008"
 
 
 def upgrade() -> None:
