@@ -13,6 +13,7 @@ from api.context import Platform
 from api.dagster import DagsterClient
 from api.gateway import PREFIX, Gateway
 from api.limits import Limits
+from api.usage import Usage
 from hubblewave_pipelines import __version__
 from hubblewave_pipelines.core.errors import Misconfigured
 from hubblewave_pipelines.settings import Settings
@@ -55,26 +56,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = AsyncDatabase(
+            url,
+            Role.APP,
+            size=chosen.pool_size,
+            statement_timeout=chosen.statement_timeout_seconds,
+        )
         held = Platform(
             settings=chosen,
-            database=AsyncDatabase(
-                url,
-                Role.APP,
-                size=chosen.pool_size,
-                statement_timeout=chosen.statement_timeout_seconds,
-            ),
+            database=database,
             owner=Database(url, Role.OWNER),
             catalogs=CatalogCache(),
             dagster=DagsterClient(chosen),
             limits=Limits(chosen),
+            usage=Usage(database),
         )
         await held.database.open()
         await held.dagster.open()
+        held.usage.start()
         app.state.platform = held
         try:
             yield
         finally:
             await held.dagster.close()
+            await held.usage.close()
             await held.limits.close()
             held.owner.close()
             await held.database.close()

@@ -21,6 +21,7 @@ from hubblewave_pipelines.core.errors import (
     Invalid,
     MalformedRequest,
     PlatformError,
+    PreconditionRequired,
 )
 from hubblewave_pipelines.core.parameters import refuse_parameters
 from hubblewave_pipelines.core.reading import suggestion
@@ -66,8 +67,14 @@ def _undone(batch: Batch) -> PlatformError:
     """The refusal of an atomic request: what is wrong with each item that failed."""
     refused = [batch.refused[index] for index in sorted(batch.refused)]
     faults = [fault for error in refused for fault in error.faults]
+    if all(isinstance(error, PreconditionRequired) for error in refused):
+        raise PreconditionRequired("Say which versions you change.", faults=faults)
     # 422 when the request cannot succeed as it is, 409 when only the present state is in its way.
-    kind = Invalid if any(error.status == Invalid.status for error in refused) else Conflict
+    kind = (
+        Invalid
+        if any(isinstance(error, Invalid | PreconditionRequired) for error in refused)
+        else Conflict
+    )
     failed = "1 item was" if len(refused) == 1 else f"{len(refused)} items were"
     return kind(f"{failed} refused of {batch.total}; nothing was written.", faults=faults)
 

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 
 from api.dagster import DagsterClient
 from api.limits import Limits
+from api.usage import Usage
 from hubblewave_pipelines.core.entity import Catalog
 from hubblewave_pipelines.core.errors import Forbidden, Unauthenticated
 from hubblewave_pipelines.core.identity import ApiKey, parse_api_key
@@ -56,6 +57,7 @@ class Platform:
     catalogs: CatalogCache
     dagster: DagsterClient
     limits: Limits
+    usage: Usage
     recall: Recall = field(default_factory=Recall)
 
 
@@ -136,6 +138,7 @@ async def begin(request: Request, tx: AsyncTransaction, key: ApiKey, needed: Sco
         held.recall.forget(key)
         raise Unauthenticated("The API key is unknown, expired or revoked.")
     request.state.principal = principal
+    held.usage.note(key.id)
     await held.limits.charge(request, principal)
     if not permits(principal.scopes, needed):
         raise Forbidden(f"The API key lacks the scope {needed}.")

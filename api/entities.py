@@ -1,6 +1,7 @@
 """/api/v1/entities: the tenant's entity definitions, and what a change of one would do."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
@@ -8,13 +9,14 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from api.body import JsonAnswer, read_json
+from api.conditions import etag, is_known, required_tags
 from api.context import Caller, caller, platform
-from hubblewave_pipelines.core.definition import as_json
+from hubblewave_pipelines.core.definition import as_json, tag_of
 from hubblewave_pipelines.core.entity import Catalog, Entity
 from hubblewave_pipelines.core.errors import Fault, MalformedRequest, NotFound
 from hubblewave_pipelines.core.parameters import parse_paging
 from hubblewave_pipelines.core.reading import suggestion
-from hubblewave_pipelines.storage.ddl import Step, Wish, change_definition, preview
+from hubblewave_pipelines.storage.ddl import Changed, Step, Wish, change_definition, preview
 from hubblewave_pipelines.storage.refusals import refusing
 
 router = APIRouter(prefix="/entities")
@@ -76,26 +78,42 @@ async def list_entities(caller: Reader, request: Request) -> Response:
 
 
 @router.get("/{name}")
-async def get_entity(name: str, caller: Reader) -> Response:
+async def get_entity(name: str, caller: Reader, request: Request) -> Response:
     """One definition, in the form that PUT takes back."""
-    return JsonAnswer(as_json(_find(caller.catalog, name)))
+    entity = _find(caller.catalog, name)
+    tag = tag_of(entity)
+    if is_known(request.headers, tag):
+        return Response(status_code=304, headers={"ETag": etag(tag)})
+    return JsonAnswer(as_json(entity), 200, {"ETag": etag(tag)})
 
 
-async def _change(
-    request: Request, caller: Caller, wish: Wish, *, dry_run: bool
-) -> tuple[Entity | None, list[Step]]:
-    """Do it (the entity, unless removed), or for a dry run say how (the steps); in a thread."""
+async def _planned(request: Request, caller: Caller, wish: Wish) -> Response:
+    """What a change would do; found out in a thread."""
     owner, tenant_id = platform(request).owner, caller.principal.tenant_id
-
-    def work() -> tuple[Entity | None, list[Step]]:
-        if dry_run:
-            return None, preview(owner, tenant_id, wish)
-        actor = caller.principal.actor_id
-        _, entity = change_definition(owner, tenant_id, wish, requested_by=actor)
-        return entity, []
-
     with refusing():
-        return await to_thread.run_sync(work)
+        return _plan(await to_thread.run_sync(preview, owner, tenant_id, wish))
+
+
+async def _changed(request: Request, caller: Caller, wish: Wish) -> Changed:
+    """Do it, in a thread. The answer is one of the new catalog."""
+    owner, principal = platform(request).owner, caller.principal
+    change = partial(change_definition, requested_by=principal.actor_id)
+    with refusing():
+        changed = await to_thread.run_sync(change, owner, principal.tenant_id, wish)
+    request.state.catalog_version = changed.catalog.version
+    return changed
+
+
+def _defined(changed: Changed, status: int = 200, **headers: str) -> Response:
+    """The new definition, with what may break clients that were written for the old one."""
+    entity = changed.entity
+    if entity is None:
+        raise AssertionError("only a removal leaves no entity")
+    body = as_json(entity)
+    warnings = [f"breaking: {step.description}" for step in changed.steps if step.breaking]
+    if warnings:
+        body["warnings"] = warnings
+    return JsonAnswer(body, status, {"ETag": etag(tag_of(entity)), **headers})
 
 
 @router.post("")
@@ -103,10 +121,11 @@ async def create_entity(caller: Admin, request: Request) -> Response:
     """Define an entity; its records are served from the next request on."""
     flags = _flags(request, "dryRun")
     wish = Wish(None, await read_json(request))
-    entity, steps = await _change(request, caller, wish, dry_run=flags["dryRun"])
-    if entity is None:
-        return _plan(steps)
-    return JsonAnswer(as_json(entity), 201, {"Location": f"{request.url.path}/{entity.name}"})
+    if flags["dryRun"]:
+        return await _planned(request, caller, wish)
+    changed = await _changed(request, caller, wish)
+    name = "" if changed.entity is None else changed.entity.name
+    return _defined(changed, 201, Location=f"{request.url.path}/{name}")
 
 
 @router.put("/{name}")
@@ -115,9 +134,11 @@ async def replace_entity(name: str, caller: Admin, request: Request) -> Response
     another name for the same id is a rename, a member that is missing is removed."""
     flags = _flags(request, "dryRun", "force")
     _find(caller.catalog, name)
-    wish = Wish(name, await read_json(request), force=flags["force"])
-    entity, steps = await _change(request, caller, wish, dry_run=flags["dryRun"])
-    return _plan(steps) if entity is None else JsonAnswer(as_json(entity))
+    tags = required_tags(request.headers)
+    wish = Wish(name, await read_json(request), force=flags["force"], tags=tags)
+    if flags["dryRun"]:
+        return await _planned(request, caller, wish)
+    return _defined(await _changed(request, caller, wish))
 
 
 @router.delete("/{name}")
@@ -125,6 +146,9 @@ async def delete_entity(name: str, caller: Admin, request: Request) -> Response:
     """Remove an entity; with force=true even when it holds records, which are lost."""
     flags = _flags(request, "dryRun", "force")
     _find(caller.catalog, name)
-    wish = Wish(name, remove=True, force=flags["force"])
-    _, steps = await _change(request, caller, wish, dry_run=flags["dryRun"])
-    return _plan(steps) if flags["dryRun"] else Response(status_code=204)
+    tags = required_tags(request.headers)
+    wish = Wish(name, remove=True, force=flags["force"], tags=tags)
+    if flags["dryRun"]:
+        return await _planned(request, caller, wish)
+    await _changed(request, caller, wish)
+    return Response(status_code=204)

@@ -50,7 +50,8 @@ _PREFLIGHT = (
 )
 _EXPOSED = (
     "ETag, Idempotency-Replayed, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, "
-    "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id"
+    "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id, "
+    "X-Schema-Version"
 )
 
 _requests = Counter("hubblewave_http_requests", "Requests answered.", ["method", "route", "status"])
@@ -212,6 +213,10 @@ class Gateway:
         allowance = state.get("allowance")
         if allowance is not None:
             headers.raw.extend(limits.headers(allowance))
+        principal = state.get("principal")
+        if principal is not None:
+            version = state.get("catalog_version", principal.catalog_version)
+            headers["x-schema-version"] = str(version)
         if self._origins:
             headers.add_vary_header("Origin")
         if origin is not None and self._admits(origin):

@@ -80,6 +80,8 @@ async def restore(call: Call, context: Context, attempt: Attempt) -> Response:
     record_id, version = call.record_id(entity), _wanted(call.body)
     versions = required_versions(call.request.headers)
     tx, actor_id = context.tx, context.principal.actor_id
+    if entity.require_if_match and await tx.one(version_of(entity, record_id)) is not None:
+        required_versions(call.request.headers, needed=True)
     written = await tx.one(
         restore_present(entity, record_id, version, actor_id=actor_id, versions=versions)
     )

@@ -10,12 +10,18 @@ from api.openapi_known import (
     optional,
     page_of,
 )
-from api.openapi_parts import answer, body, parameter
+from api.openapi_parts import answer, body, parameter, shared
 from api.openapi_schemas import Schema, ref
 from hubblewave_pipelines.core.entity import FieldKind, OnDelete, RelationKind
 
 _DRY_RUN = parameter("dryRun", FLAG, "Say what would be done, and do nothing.")
 _FORCE = parameter("force", FLAG, "Remove what still holds data.")
+_KNOWN_TAGS: Schema = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "ETags the client has; 304 when the definition is still one of them.",
+    "schema": TEXT,
+}
 _DEFINITION = ref("platform_EntityDefinition")
 _PLAN_OR = {"oneOf": [_DEFINITION, ref("platform_ChangePlan")]}
 
@@ -27,19 +33,26 @@ PATHS: Paths = {
         "admin",
         {
             200: answer("The steps (dryRun).", ref("platform_ChangePlan")),
-            201: answer("The definition.", _DEFINITION, "Location"),
+            201: answer("The definition.", _DEFINITION, "Location", "ETag"),
         },
         (_DRY_RUN,),
         body(_DEFINITION),
         (409,),
     ),
-    ("GET", "/entities/{name}"): Known("read", {200: answer("The definition.", _DEFINITION)}),
+    ("GET", "/entities/{name}"): Known(
+        "read",
+        {
+            200: answer("The definition.", _DEFINITION, "ETag"),
+            304: answer("The client has this state of it.", None, "ETag"),
+        },
+        (_KNOWN_TAGS,),
+    ),
     ("PUT", "/entities/{name}"): Known(
         "admin",
-        {200: answer("The definition, or the steps (dryRun).", _PLAN_OR)},
-        (_DRY_RUN, _FORCE),
+        {200: answer("The definition, or the steps (dryRun).", _PLAN_OR, "ETag")},
+        (_DRY_RUN, _FORCE, shared("IfMatch")),
         body(_DEFINITION),
-        (409,),
+        (409, 412),
     ),
     ("DELETE", "/entities/{name}"): Known(
         "admin",
@@ -47,9 +60,9 @@ PATHS: Paths = {
             200: answer("The steps (dryRun).", ref("platform_ChangePlan")),
             204: answer("It is gone."),
         },
-        (_DRY_RUN, _FORCE),
+        (_DRY_RUN, _FORCE, shared("IfMatch")),
         None,
-        (409,),
+        (409, 412),
     ),
 }
 
@@ -61,8 +74,18 @@ SCHEMAS: dict[str, Schema] = {
             "name": TEXT,
             "pluralName": TEXT,
             "description": optional("string"),
+            "requireIfMatch": {
+                **FLAG,
+                "description": "Whether whoever changes a record must name its version.",
+            },
             "fields": {"type": "array", "items": ref("platform_Field"), "maxItems": 200},
             "relationships": {"type": "array", "items": ref("platform_Relationship")},
+            "warnings": {
+                "type": "array",
+                "items": TEXT,
+                "readOnly": True,
+                "description": "What may break clients that were written for the old definition.",
+            },
         },
         "name",
         "pluralName",

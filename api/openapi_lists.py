@@ -3,7 +3,7 @@
 from api.openapi_parts import parameter
 from api.openapi_schemas import Schema, ref
 from hubblewave_pipelines.core.entity import Entity, FieldKind
-from hubblewave_pipelines.core.query import SORTABLE, Count, columns_of
+from hubblewave_pipelines.core.query import SORTABLE, Count, Deleted, columns_of
 
 _TEXT: Schema = {"type": "string"}
 
@@ -42,8 +42,23 @@ def _simple_filter(entity: Entity) -> Schema:
     }
 
 
+def view_parameters() -> list[Schema]:
+    """Which records are meant, in which state."""
+    deleted: Schema = {"type": "string", "enum": [word.value for word in Deleted]}
+    instant: Schema = {"type": "string", "format": "date-time"}
+    said = "The records as they were at this instant; not with `expand` or other relations."
+    return [
+        parameter(
+            "deleted",
+            {**deleted, "default": "exclude"},
+            "Whether deleted records are shown, as they were then, with `deletedAt`.",
+        ),
+        parameter("asOf", instant, said, example="2026-01-31T08:30:00Z"),
+    ]
+
+
 def list_parameters(entity: Entity) -> list[Schema]:
-    """The parameters of a list of this entity's records."""
+    """The parameters of a list of this entity's records, wherever it is."""
     size: Schema = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20}
     sortable = [column.name for column in columns_of(entity) if column.kind in SORTABLE]
     sort = "Fields to order by, `-` before one for descending, `.nullsFirst` after it: some of "

@@ -23,6 +23,7 @@ _PROBLEMS: Mapping[int, tuple[str, str]] = {
     413: ("TooLarge", "The body or a list in it is over its limit."),
     415: ("UnsupportedMedia", "The Content-Type or Content-Encoding is not one read here."),
     422: ("Invalid", "The body breaks rules; `errors` names each with its place."),
+    428: ("PreconditionRequired", "This entity's records are changed with If-Match only."),
     429: ("RateLimited", "The plan is used up for now; wait `Retry-After` seconds."),
     503: ("Unavailable", "The database cannot be had right now; nothing was written."),
 }
@@ -51,7 +52,7 @@ def body(schema: Schema, *media: str) -> dict[str, Any]:
 def answer(description: str, schema: Schema | None = None, *headers: str) -> dict[str, Any]:
     """A successful response; every one carries the headers of the rate limit and the request id."""
     names = (*headers, "X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining")
-    names += ("X-RateLimit-Reset", "RateLimit", "RateLimit-Policy")
+    names += ("X-RateLimit-Reset", "RateLimit", "RateLimit-Policy", "X-Schema-Version")
     shown = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
     found: dict[str, Any] = {"description": description, "headers": shown}
     if schema is not None:
@@ -99,6 +100,15 @@ def _problem(status: int) -> dict[str, Any]:
     return {"description": description, "headers": headers, "content": content}
 
 
+_IF_MATCH: Schema = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "Only if it is in this state: its ETag, or *.",
+    "schema": {"type": "string"},
+    "example": '"3"',
+}
+
+
 def _header(description: str, kind: str = "string", **more: Json) -> dict[str, Any]:
     return {"description": description, "schema": {"type": kind, **more}}
 
@@ -112,6 +122,7 @@ def components(base: str) -> dict[str, Any]:
         "headers": {
             "ETag": _header("The record's version, for If-Match and If-None-Match."),
             "Location": _header("Where what was made is found."),
+            "Link": _header('The pages beside this one: rel="next" and rel="prev" (RFC 8288).'),
             "Retry-After": _header("Seconds to wait.", "integer"),
             "WWW-Authenticate": _header("How to authenticate."),
             "X-Request-Id": _header("Names this request in logs; a client may choose it."),
@@ -120,16 +131,22 @@ def components(base: str) -> dict[str, Any]:
             "X-RateLimit-Reset": _header(
                 "When the oldest counted request leaves the minute.", format="date-time"
             ),
+            "X-Schema-Version": _header(
+                "The version of the tenant's definitions that the answer was made from.", "integer"
+            ),
             "RateLimit": _header("The same, in the form of the IETF draft."),
             "RateLimit-Policy": _header("The plan's limit and window, in the IETF draft's form."),
         },
         "parameters": {
-            "IfMatch": {
-                "name": "If-Match",
+            "IfMatch": _IF_MATCH,
+            "RequiredIfMatch": {**_IF_MATCH, "required": True},
+            "Prefer": {
+                "name": "Prefer",
                 "in": "header",
-                "description": "Only if the record is at this version: its ETag, or *.",
+                "description": "`return=minimal` or `return=representation` of a write, "
+                "`count=exact` or `count=estimated` of a list; with `handling=strict`, what would "
+                "be ignored is refused (RFC 7240).",
                 "schema": text,
-                "example": '"3"',
             },
             "IdempotencyKey": {
                 "name": "Idempotency-Key",

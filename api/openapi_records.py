@@ -3,7 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from api.openapi_lists import list_parameters, shown_fields, shown_relations
+from api.openapi_lists import (
+    list_parameters,
+    shown_fields,
+    shown_relations,
+    view_parameters,
+)
 from api.openapi_parts import answer, body, in_path, operation, parameter, shared
 from api.openapi_schemas import Schema, page, ref
 from hubblewave_pipelines.core.entity import Catalog, Entity, RelationKind
@@ -25,14 +30,23 @@ def _name(verb: str, entity: Entity) -> str:
     return f"{verb}_{entity.name}"
 
 
+def _conditional(entity: Entity) -> tuple[int, ...]:
+    """The refusals of a write that may name the version it changes, or must."""
+    return (409, 412, 428) if entity.require_if_match else (409, 412)
+
+
+def _if_match(entity: Entity) -> Schema:
+    return shared("RequiredIfMatch" if entity.require_if_match else "IfMatch")
+
+
 def _list(entity: Entity) -> dict[str, Any]:
     return operation(
         _name("list", entity),
         entity.name,
         f"List {entity.plural}",
-        {200: answer("One page.", ref(f"{entity.name}_List"))},
+        {200: answer("One page.", ref(f"{entity.name}_List"), "Link")},
         scope="read",
-        parameters=list_parameters(entity),
+        parameters=[*list_parameters(entity), *view_parameters(), shared("Prefer")],
     )
 
 
@@ -44,7 +58,7 @@ def _create(entity: Entity) -> dict[str, Any]:
         {201: answer("The new record.", ref(entity.name), "ETag", "Location")},
         scope="write",
         refusals=(409,),
-        parameters=[shared("IdempotencyKey")],
+        parameters=[shared("IdempotencyKey"), shared("Prefer")],
         request=body(ref(f"{entity.name}_Create")),
     )
 
@@ -65,7 +79,13 @@ def _get(entity: Entity) -> dict[str, Any]:
             304: answer("The client has this version.", None, "ETag"),
         },
         scope="read",
-        parameters=[_ID, shown_fields(entity), *shown_relations(entity), known],
+        parameters=[
+            _ID,
+            shown_fields(entity),
+            *shown_relations(entity),
+            *view_parameters(),
+            known,
+        ],
     )
 
 
@@ -83,10 +103,11 @@ def _replace(entity: Entity) -> dict[str, Any]:
         {
             200: answer("The record as it is now.", ref(entity.name), "ETag"),
             201: answer("The new record.", ref(entity.name), "ETag", "Location"),
+            204: answer("It is so (Prefer: return=minimal).", None, "ETag"),
         },
         scope="write",
-        refusals=(409, 412),
-        parameters=[_ID, shared("IfMatch"), absent, shared("IdempotencyKey")],
+        refusals=_conditional(entity),
+        parameters=[_ID, _if_match(entity), absent, shared("IdempotencyKey"), shared("Prefer")],
         request=body(ref(f"{entity.name}_Replace")),
     )
 
@@ -96,10 +117,13 @@ def _patch(entity: Entity) -> dict[str, Any]:
         _name("patch", entity),
         entity.name,
         f"Change some fields of a {entity.name}",
-        {200: answer("The record as it is now.", ref(entity.name), "ETag")},
+        {
+            200: answer("The record as it is now.", ref(entity.name), "ETag"),
+            204: answer("It is so (Prefer: return=minimal).", None, "ETag"),
+        },
         scope="write",
-        refusals=(409, 412),
-        parameters=[_ID, shared("IfMatch"), shared("IdempotencyKey")],
+        refusals=_conditional(entity),
+        parameters=[_ID, _if_match(entity), shared("IdempotencyKey"), shared("Prefer")],
         request=body(ref(f"{entity.name}_Patch"), _MERGE_PATCH, "application/json"),
     )
 
@@ -111,8 +135,8 @@ def _delete(entity: Entity) -> dict[str, Any]:
         f"Delete a {entity.name}",
         {204: answer("It is gone.")},
         scope="write",
-        refusals=(409, 412),
-        parameters=[_ID, shared("IfMatch"), shared("IdempotencyKey")],
+        refusals=_conditional(entity),
+        parameters=[_ID, _if_match(entity), shared("IdempotencyKey")],
     )
 
 
@@ -130,6 +154,7 @@ def _query(entity: Entity) -> dict[str, Any]:
         "where": ref(f"{entity.name}_Where"),
         "q": _TEXT,
         "count": {"type": "string", "enum": [kind.value for kind in Count]},
+        **{given["name"]: given["schema"] for given in view_parameters()},
     }
     sample = {"where": {"id": {"isNull": False}}, "sort": "-createdAt", "pageSize": 20}
     asked = {"type": "object", "properties": properties, "example": sample}
@@ -175,7 +200,7 @@ def _bulk(verb: str, item: Callable[[Entity], Schema], summary: str) -> Build:
                 207: answer("Some items failed (atomic: false).", ref("platform_BulkOutcome")),
             },
             scope="write",
-            refusals=(409,),
+            refusals=(409, 428) if entity.require_if_match else (409,),
             parameters=[*key, shared("IdempotencyKey")],
             request=body(wanted),
         )
@@ -216,7 +241,7 @@ def _restore(entity: Entity) -> dict[str, Any]:
             201: answer("The deleted record, back.", ref(entity.name), "ETag", "Location"),
         },
         scope="write",
-        refusals=(409, 412),
+        refusals=_conditional(entity),
         parameters=[_ID, shared("IfMatch"), shared("IdempotencyKey")],
         request=body(wanted),
     )
@@ -312,7 +337,7 @@ def _other(route: str, method: str, entity: Entity, writes: bool) -> dict[str, A
 def _related(entity: Entity, hop: Hop) -> dict[str, Any]:
     target = hop.target
     if hop.many:
-        found, parameters = page(target.name), list_parameters(target)
+        found, parameters = page(target.name), [*list_parameters(target), shared("Prefer")]
         summary = f"List the {target.plural} of a {entity.name}"
     else:
         found, parameters = (
@@ -321,7 +346,7 @@ def _related(entity: Entity, hop: Hop) -> dict[str, Any]:
         )
         summary = f"Read the {target.name} that a {entity.name} refers to"
     name = f"related_{entity.name}_{hop.name}"
-    answers = {200: answer("What it is related to.", found)}
+    answers = {200: answer("What it is related to.", found, *(("Link",) if hop.many else ()))}
     return operation(
         name, entity.name, summary, answers, scope="read", parameters=[_ID, *parameters]
     )

@@ -245,6 +245,14 @@ def example(entity: Entity) -> dict[str, Json] | None:
     return body
 
 
+_DELETED_AT: Schema = {
+    "type": "string",
+    "format": "date-time",
+    "nullable": True,
+    "description": "When the record was deleted; shown where deleted records are asked for.",
+}
+
+
 def components(entity: Entity, catalog: Catalog) -> dict[str, Schema]:
     """Every schema of one entity, by name."""
     name = entity.name
@@ -270,7 +278,7 @@ def components(entity: Entity, catalog: Catalog) -> dict[str, Schema]:
         f"{name}_Part": {
             "type": "object",
             "description": f"A {name} as `fields` and `expand` show it; by default all of it.",
-            "properties": {**read, **_expanded(entity, catalog)},
+            "properties": {**read, **_expanded(entity, catalog), "deletedAt": _DELETED_AT},
         },
         f"{name}_Create": whole,
         f"{name}_Replace": whole,

@@ -84,4 +84,5 @@ async def _at_once(
     if confirmed is None or confirmed[0] != principal:
         return None
     request.state.principal = principal
+    held.usage.note(key.id)
     return await wanted.answer(confirmed[1], None)

@@ -23,7 +23,7 @@ from api.context import Context, identify
 from api.history import history, restore
 from api.idempotency import fingerprint, idempotency_key, once
 from api.lists import listing, querying, reading
-from api.preferences import preferred_return
+from api.preferences import preferred_return, require_preferences
 from api.reads import read
 from api.related import related_records
 from hubblewave_pipelines.core.entity import Entity
@@ -102,7 +102,7 @@ async def _update(
             record_id,
             values,
             actor_id=context.principal.actor_id,
-            versions=required_versions(call.request.headers),
+            versions=required_versions(call.request.headers, needed=entity.require_if_match),
         )
     )
     if written is None:
@@ -115,7 +115,7 @@ async def _delete(call: Call, context: Context, attempt: Attempt) -> Response:
     refuse_parameters(call.request.query_params.multi_items())
     record_id = call.record_id(entity)
     await _refuse_present(call, context, entity, record_id)
-    versions = required_versions(call.request.headers)
+    versions = required_versions(call.request.headers, needed=entity.require_if_match)
     deleted = await context.tx.one(delete_record(entity, record_id, versions=versions))
     if deleted is None:
         raise await _missed(context, entity, record_id)
@@ -203,6 +203,13 @@ def offered() -> dict[str, dict[str, bool]]:
     }
 
 
+def _heeded(handler: object) -> tuple[str, ...]:
+    """The preferences that a handler heeds."""
+    if isinstance(handler, Writing):
+        return ("return",)
+    return ("count",) if handler in (listing, related_records) else ()
+
+
 async def _write(handler: Writing, call: Call) -> Response:
     key = idempotency_key(call.request.headers)
     if key is None:
@@ -234,6 +241,7 @@ def application(prefix: str) -> ASGIApp:
             raise MethodNotAllowed(f"{path} answers {allow}.", allow=allow)
         await identify(request)  # refuse the nameless and the hasty before reading what they send
         require_accept(request)
+        require_preferences(request.headers, *_heeded(handler))
         if isinstance(handler, Writing):
             body = await read_json(request, *handler.media) if handler.media else None
             response = await _write(handler, Call(request, plural, rest, body))

@@ -6,7 +6,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from api.calls import Call
-from api.lists import cursor_secret, page_answer, record_answer
+from api.lists import cursor_secret, list_parameters, page_answer, record_answer
 from api.reads import Read
 from hubblewave_pipelines.core.entity import Catalog, Entity
 from hubblewave_pipelines.core.errors import NotFound
@@ -43,7 +43,7 @@ def _page(
     call: Call, entity: Entity, hop: Hop, record_id: UUID, principal: Principal, catalog: Catalog
 ) -> Read[Page]:
     secret, within = cursor_secret(principal), LinkedFrom(entity, hop, record_id)
-    given = call.request.query_params.multi_items()
+    given = list_parameters(call.request)
     query = parse_query(hop.target, given, secret=secret, catalog=catalog, within=within)
 
     async def answer(page: Page | None, tx: AsyncTransaction | None) -> Response | None:
@@ -52,7 +52,7 @@ def _page(
             if tx is None:
                 return None
             await _require(tx, entity, record_id)
-        return await page_answer(query, page, tx, secret)
+        return await page_answer(query, page, tx, secret, call.request)
 
     return Read(hop.target, select_page(query), answer)
 

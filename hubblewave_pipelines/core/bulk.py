@@ -13,6 +13,7 @@ from hubblewave_pipelines.core.errors import (
     Invalid,
     MalformedRequest,
     PlatformError,
+    PreconditionRequired,
     TooLarge,
 )
 from hubblewave_pipelines.core.reading import Reading, below
@@ -74,12 +75,17 @@ def read_batch(entity: Entity, body: Json, kind: BulkKind, *, key: str | None = 
     later ones are refused. Raises MalformedRequest, TooLarge and Invalid for the body as a whole.
     """
     listed, atomic, name = _envelope(body, kind)
+    if entity.require_if_match and kind is BulkKind.UPSERT:
+        raise PreconditionRequired(
+            f"Whoever changes a {entity.name} must say which version; PUT .../bulk cannot. "
+            "Use POST and PATCH .../bulk, with ifMatch."
+        )
     batch = Batch(kind, len(listed), atomic)
     for index, given in enumerate(listed):
         place = f"#/{name}/{index}"
         try:
             batch.items.append(_item(entity, given, kind, key, index, place, by_id=name == "ids"))
-        except Invalid as refused:
+        except (Invalid, PreconditionRequired) as refused:
             batch.refused[index] = refused
     _refuse_repeated(entity, batch)
     return batch
@@ -138,6 +144,7 @@ def _item(
         found = _id(given, place, reading)
         if found is None:
             raise Invalid("The id is not valid.", faults=reading.faults)
+        _require_version(entity, None, place)
         return Item(index, place, place, {}, found)
     return _addressed(entity, given, kind, index, place)
 
@@ -165,7 +172,15 @@ def _addressed(entity: Entity, given: Json, kind: BulkKind, index: int, place: s
         count = len(reading.faults)
         what = "1 part is" if count == 1 else f"{count} parts are"
         raise Invalid(f"{what} invalid.", faults=reading.faults)
+    _require_version(entity, given.get("ifMatch"), place)
     return Item(index, at, below(place, "id"), values, record_id, version)
+
+
+def _require_version(entity: Entity, given: Json, place: str) -> None:
+    if entity.require_if_match and given is None:
+        detail = 'is required here: the version of the record, or "*"'
+        fault = Fault("required", f"ifMatch {detail}", below(place, "ifMatch"))
+        raise PreconditionRequired("Say which version you change.", faults=[fault])
 
 
 def _values(entity: Entity, given: Json, mode: _Mode, at: str) -> Mapping[str, object]:

@@ -53,7 +53,9 @@ class Seal:
             for key in query.sort
         ]
         self._width = len(keys)
-        bound = (query.entity.id, keys, _spelled(query.filter))
+        bound: tuple[object, ...] = (query.entity.id, keys, _spelled(query.filter))
+        if not query.view.present:
+            bound += (query.view.deleted.value, query.view.as_of)
         self._seal = seal.Seal(secret, bound, _ELSEWHERE)
 
     def cursor(self, values: Sequence[str | None]) -> str:

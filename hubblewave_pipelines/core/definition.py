@@ -4,6 +4,9 @@
 `to_stored` and `from_stored` the row in the control table, which also holds what is not shown.
 """
 
+import hashlib
+import json
+
 from hubblewave_pipelines.core.entity import (
     Catalog,
     Entity,
@@ -19,7 +22,7 @@ from hubblewave_pipelines.core.identity import opaque_id
 from hubblewave_pipelines.core.reading import Reading
 from hubblewave_pipelines.core.relations import read_relations
 
-KEYS = ("id", "slug", "name", "pluralName", "description", "fields", "relationships")
+KEYS = ("id slug name pluralName description requireIfMatch fields relationships warnings").split()
 
 # Paths of the platform itself below /api/v1, now or in a later version; compared in lower case.
 RESERVED_PLURALS = frozenset(
@@ -46,8 +49,8 @@ def parse_definition(
 ) -> Entity:
     """The entity that `body` defines; `existing` is the one it replaces (None: a new one).
 
-    Fields and relations keep their identity by `id`, or by name where no id is given. Raises
-    Invalid with one fault per broken rule, or Conflict when all that is wrong is that a name is
+    Fields and relations keep their identity by `id`, or by name where no id is given. `warnings`,
+    which the answer to a change carries, may come back and says nothing. Raises Invalid with one fault per broken rule, or Conflict when all that is wrong is that a name is
     already taken.
     """
     if not isinstance(body, dict):
@@ -63,6 +66,7 @@ def parse_definition(
     name = reading.name(body, "name", "#")
     plural = reading.name(body, "pluralName", "#")
     description = reading.text(body, "description", "#", longest=10_000)
+    require_if_match = reading.flag(body, "requireIfMatch", "#")
     others = [e for e in catalog if existing is None or e.id != existing.id]
     _check_names(reading, name, plural, others)
     if body.get("fields") is None:
@@ -85,6 +89,7 @@ def parse_definition(
         fields=tuple(field for field, _ in fields),
         relations=tuple(relation for relation, _ in relations),
         description=description,
+        require_if_match=require_if_match,
     )
 
 
@@ -149,9 +154,16 @@ def as_json(entity: Entity) -> dict[str, Json]:
         "name": entity.name,
         "pluralName": entity.plural,
         "description": entity.description,
+        "requireIfMatch": entity.require_if_match,
         "fields": [field_as_json(field) for field in entity.fields],
         "relationships": [_relation_as_json(relation) for relation in entity.relations],
     }
+
+
+def tag_of(entity: Entity) -> str:
+    """What tells one state of a definition from another: the text inside its ETag."""
+    text = json.dumps(as_json(entity), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def _relation_as_json(relation: Relation) -> dict[str, Json]:
@@ -202,4 +214,5 @@ def from_stored(definition: dict[str, Json], schema: str) -> Entity:
             for body in definition["relationships"]
         ),
         description=definition["description"],
+        require_if_match=definition.get("requireIfMatch", False),
     )

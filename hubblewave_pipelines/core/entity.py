@@ -106,6 +106,7 @@ class Entity:
     fields: tuple[Field, ...]
     relations: tuple[Relation, ...] = ()
     description: str | None = None
+    require_if_match: bool = False  # whether a client must say which version it changes
 
     @property
     def table(self) -> str:

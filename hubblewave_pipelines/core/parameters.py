@@ -9,16 +9,34 @@ from hubblewave_pipelines.core.cursor import Seal
 from hubblewave_pipelines.core.entity import Catalog, Entity, Json
 from hubblewave_pipelines.core.filters import MAX_NODES, Conditions, find_column, search
 from hubblewave_pipelines.core.given import Given
-from hubblewave_pipelines.core.query import All, Column, Count, Filter, Query, Selection, columns_of
+from hubblewave_pipelines.core.query import (
+    All,
+    Column,
+    Count,
+    Filter,
+    Query,
+    Selection,
+    View,
+    columns_of,
+)
 from hubblewave_pipelines.core.selections import DEFAULT_SIZE, MAX_SIZE, Selections
 from hubblewave_pipelines.core.sorting import read_sort
+from hubblewave_pipelines.core.views import (
+    PARAMETERS as VIEWS,
+)
+from hubblewave_pipelines.core.views import (
+    loosened,
+    read_view,
+    refuse_relations,
+    seen,
+)
 
 DEEPEST_ROW = 1_000_000  # offsets beyond it cost more than anybody means to pay
 
 _PAGING = ("page", "pageSize")
 FILTERS = ("where", "q")
 _SHOWN = ("fields", "expand")
-_SINGLE = (*_PAGING, "after", "before", "sort", *_SHOWN, "count", *FILTERS)
+_SINGLE = (*_PAGING, "after", "before", "sort", *_SHOWN, "count", *FILTERS, *VIEWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +106,19 @@ def parse_selection(
     selection = _selection(entity, found, Conditions(catalog), catalog, 1)
     found.done()
     return selection
+
+
+def parse_record(
+    entity: Entity, given: Iterable[tuple[str, str]], *, catalog: Catalog
+) -> tuple[Selection, View]:
+    """As `parse_selection`, and the state of the record that is asked for."""
+    found = Given.of_address(given)
+    found.only((*_SHOWN, *VIEWS))
+    view = read_view(found)
+    selection = _selection(entity, found, Conditions(catalog), catalog, 1)
+    refuse_relations(found, Query(entity, (), related=selection.related, view=view))
+    found.done()
+    return seen(view, selection), view
 
 
 def _selection(
@@ -172,9 +203,9 @@ def _query(
     conditions = Conditions(catalog)
     asked = read_filter(entity, found, conditions)
     sort = found.read("sort", lambda: read_sort(entity, found.text("sort"), catalog))
-    shown = _selection(entity, found, conditions, catalog, size)
+    view = read_view(found)
+    shown = seen(view, _selection(entity, found, conditions, catalog, size))
     cursor = found.text(places[0]) if places else None
-    found.done()
     query = Query(
         entity=entity,
         fields=shown.fields,
@@ -182,9 +213,13 @@ def _query(
         sort=sort or (),
         page=page,
         page_size=size,
-        count=Count(count),
+        count=Count(count) if count in list(Count) else Count.NONE,
         related=shown.related,
+        view=view,
     )
+    refuse_relations(found, query)
+    found.done()
+    query = loosened(query)
     if cursor is None:
         return query
     place = Seal(secret, query).position(cursor, backward=places[0] == "before")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
@@ -234,6 +235,33 @@ class Count(StrEnum):
     EXACT = "exact"
 
 
+class Deleted(StrEnum):
+    """Whether a list shows records that are gone: as they were when they were deleted."""
+
+    EXCLUDE = "exclude"
+    INCLUDE = "include"
+    ONLY = "only"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which records, in which state: those there are now, deleted ones, or all as of an instant.
+
+    A record of the past has only the values it had: a field that is required by now may be empty.
+    """
+
+    deleted: Deleted = Deleted.EXCLUDE
+    as_of: datetime | None = None
+
+    @property
+    def present(self) -> bool:
+        return self.as_of is None and self.deleted is Deleted.EXCLUDE
+
+
+PRESENT = View()
+DELETED_AT = Column("deletedAt", FieldKind.DATETIME, "deleted_at", nullable=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """A place in a list: the sort values of a record, as PostgreSQL writes them."""
@@ -255,6 +283,7 @@ class Query:
     position: Position | None = None
     count: Count = Count.NONE
     related: tuple[Expansion, ...] = ()
+    view: View = PRESENT
 
     @property
     def offset(self) -> int:

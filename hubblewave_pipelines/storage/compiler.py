@@ -8,11 +8,19 @@ import json
 from typing import Any
 
 from hubblewave_pipelines.core.entity import Entity
-from hubblewave_pipelines.core.query import Count, Filter, Page, Query, Selection
+from hubblewave_pipelines.core.query import (
+    PRESENT,
+    Count,
+    Filter,
+    Page,
+    Query,
+    Selection,
+    View,
+)
 from hubblewave_pipelines.storage.conditions import alias, where
 from hubblewave_pipelines.storage.database import Statement, statement
 from hubblewave_pipelines.storage.order import Order
-from hubblewave_pipelines.storage.physical import qualified
+from hubblewave_pipelines.storage.past import rows
 from hubblewave_pipelines.storage.shown import needed, record_object
 from hubblewave_pipelines.storage.sql import Sql
 
@@ -21,15 +29,16 @@ _ROW = alias(0)
 
 
 def _total(query: Query) -> Sql:
-    table = f"{qualified(query.entity)} {_ROW}"
     match query.count:
         case Count.NONE:
             return Sql(["null::bigint"])
         case Count.EXACT:
-            return Sql([f"(select count(*) from {table}"]).append(where(query.filter)).add(")")  # noqa: S608 - names pass `identifier`
+            found = Sql(["(select count(*) from "]).append(rows(query.entity, query.view))
+            return found.add(f" {_ROW}").append(where(query.filter)).add(")")
         case Count.ESTIMATED:
-            found = Sql([f"(select count(*) from (select from {table}"])  # noqa: S608 - names pass `identifier`
-            return found.append(where(query.filter)).add(f" limit {_EXACT_UP_TO + 1}) counted)")
+            found = Sql(["(select count(*) from (select from "])
+            found.append(rows(query.entity, query.view)).add(f" {_ROW}").append(where(query.filter))
+            return found.add(f" limit {_EXACT_UP_TO + 1}) counted)")
 
 
 def select_page(query: Query) -> Statement[Page]:
@@ -54,8 +63,8 @@ def select_page(query: Query) -> Statement[Page]:
         sql.add(f", max(json_build_array({places})::text) filter (where {place})")
     sql.add(", ").append(_total(query))
     sql.add(f" from (select *, row_number() over (order by {order.by(outputs=True)}) as _n,")
-    sql.add(f" count(*) over () as _c from (select {selected} from {qualified(query.entity)}")  # noqa: S608 - names pass `identifier`
-    sql.add(f" {_ROW}{order.joins}")
+    sql.add(f" count(*) over () as _c from (select {selected} from ")  # noqa: S608 - names pass `identifier`
+    sql.append(rows(query.entity, query.view)).add(f" {_ROW}{order.joins}")
     beyond = [] if position is None else [order.beyond(position.values)]
     sql.append(where(query.filter, *beyond)).add(f" order by {order.by()} limit {size + 1}")
     if query.offset:
@@ -83,18 +92,18 @@ def needs_estimate(query: Query, page: Page) -> bool:
 
 def select_estimate(query: Query) -> Statement[int]:
     """How many records the planner expects the filter to let through."""
-    sql = Sql([f"explain (format json) select from {qualified(query.entity)} {_ROW}"])
-    sql.append(where(query.filter))
+    sql = Sql(["explain (format json) select from "]).append(rows(query.entity, query.view))
+    sql.add(f" {_ROW}").append(where(query.filter))
     return statement(
         sql.text, sql.params, lambda row: max(_EXACT_UP_TO + 1, int(row[0][0]["Plan"]["Plan Rows"]))
     )
 
 
 def select_record(
-    entity: Entity, selection: Selection, found: Filter
+    entity: Entity, selection: Selection, found: Filter, view: View = PRESENT
 ) -> Statement[tuple[int, str]]:
     """(version, JSON text) of the one record that the filter lets through, or no row."""
     sql = Sql([f"select {_ROW}.version, "])
     sql.append(record_object(selection.fields, selection.related, 0))
-    sql.add(f"::text from {qualified(entity)} {_ROW}").append(where(found))
+    sql.add("::text from ").append(rows(entity, view)).add(f" {_ROW}").append(where(found))
     return statement(sql.text, sql.params, lambda row: (row[0], row[1]))

@@ -17,9 +17,15 @@ from uuid import UUID
 import psycopg
 from psycopg import Connection, errors
 
-from hubblewave_pipelines.core.definition import from_stored, parse_definition
+from hubblewave_pipelines.core.definition import from_stored, parse_definition, tag_of
 from hubblewave_pipelines.core.entity import Catalog, Entity, Json
-from hubblewave_pipelines.core.errors import Conflict, NotFound, PlatformError, Unavailable
+from hubblewave_pipelines.core.errors import (
+    Conflict,
+    NotFound,
+    PlatformError,
+    Unavailable,
+    VersionConflict,
+)
 from hubblewave_pipelines.core.relations import dependents
 from hubblewave_pipelines.storage import ledger
 from hubblewave_pipelines.storage.capture import follow_webhooks
@@ -33,6 +39,7 @@ from hubblewave_pipelines.storage.tenants import Tenant
 
 __all__ = [
     "SQL_TYPES",
+    "Changed",
     "Step",
     "Wish",
     "apply_change",
@@ -61,6 +68,7 @@ class Definitions:
         self._connection = connection
         self._tenant_id = tenant_id
         self.catalog, self.schema = self._read()
+        self.steps: list[Step] = []  # of the last change
 
     def _read(self) -> tuple[Catalog, str]:
         return load_definitions(Transaction(self._connection), self._tenant_id)
@@ -95,7 +103,7 @@ class Definitions:
     ) -> Catalog:
         """Make it so. Raises Conflict when the records do not allow it and Unavailable when the
         table cannot be locked; then everything is as it was."""
-        steps = plan_change(before, after, self.catalog)
+        self.steps = steps = plan_change(before, after, self.catalog)
         if not steps:
             return self.catalog
         with self._connection.transaction():
@@ -304,12 +312,18 @@ class Wish:
     body: Json = None
     remove: bool = False
     force: bool = False
+    tags: frozenset[str] | None = None  # the present definition must have one of these
 
     def read(self, catalog: Catalog, schema: str) -> _Change:
-        """(before, after). Raises NotFound, and Invalid or Conflict as `parse_definition` does."""
+        """(before, after). Raises NotFound, VersionConflict, and Invalid or Conflict as
+        `parse_definition` does."""
         before = None if self.name is None else catalog.named(self.name)
         if self.name is not None and before is None:
             raise NotFound(f"There is no entity {self.name}.")
+        if before is not None and self.tags is not None and tag_of(before) not in self.tags:
+            raise VersionConflict(
+                f"The definition of {before.name} is another one by now; read it again."
+            )
         if self.remove:
             return before, None
         return before, parse_definition(
@@ -317,17 +331,26 @@ class Wish:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a change came to: the new catalog, the entity unless it was removed, what was done."""
+
+    catalog: Catalog
+    entity: Entity | None
+    steps: list[Step]
+
+
 def change_definition(
     owner: Database, tenant_id: UUID, wish: Wish, *, requested_by: UUID | None
-) -> tuple[Catalog, Entity | None]:
-    """Do it: the new catalog, and the entity unless it was removed.
+) -> Changed:
+    """Do it.
 
     Raises NotFound, Invalid and Conflict, having changed nothing. Blocks: call it in a thread.
     """
     with definitions(owner, tenant_id) as held:
         before, after = wish.read(held.catalog, held.schema)
         catalog = held.change(before, after, requested_by=requested_by, force=wish.force)
-        return catalog, after
+        return Changed(catalog, after, held.steps)
 
 
 def preview(owner: Database, tenant_id: UUID, wish: Wish) -> list[Step]:

@@ -34,6 +34,7 @@ def plan_change(before: Entity | None, after: Entity | None, catalog: Catalog) -
         *relation_steps(before, after, catalog),
         *rule_steps(before, after),
         *_renames(before, after, catalog),
+        *_conditions(before, after),
         _publish(f"publish the new definition of {after.name}"),
     ]
     order = list(Phase)
@@ -130,6 +131,20 @@ def _refuse_new_types(before: Entity, after: Entity) -> None:
     ]
     if faults:
         raise Conflict("The stored values cannot change their type.", faults=faults)
+
+
+def _conditions(before: Entity, after: Entity) -> list[Step]:
+    if after.require_if_match == before.require_if_match:
+        return []
+    must = after.require_if_match
+    said = "must" if must else "need no longer"
+    return [
+        Step(
+            f"whoever changes a record {said} name its version (If-Match)",
+            Phase.SETTLE,
+            breaking=must,
+        )
+    ]
 
 
 def _renames(before: Entity, after: Entity, catalog: Catalog) -> list[Step]:

@@ -76,6 +76,8 @@ entities = Table(
     Column("definition", JSONB),
     Column("created_at", _AT),
     Column("updated_at", _AT),
+    Column("history_since", _AT),
+    Column("changes_since", BigInteger),
 )
 
 schema_changes = Table(

@@ -1,6 +1,6 @@
 """Tenants, and the API keys by which their clients are known."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -115,6 +115,11 @@ def authenticated(key: ApiKey, read: Statement[T]) -> Statement[tuple[Principal,
 
     params = [key.id, key.digest, *read.params]
     return Statement(f"{_FOR_CALLER} ({read.text}) {_ONCE_KNOWN}", params, row)
+
+
+def note_keys(ids: Collection[str]) -> Statement[Any]:
+    """These keys were used just now; once a minute per key, whichever processes say so."""
+    return statement("select hubblewave.note_keys(%s)", (sorted(ids),))
 
 
 def control_tables_exist() -> Statement[bool]:

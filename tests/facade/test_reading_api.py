@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ def ids(client: httpx.Client, standing: Any) -> Ids:
         more = {"status": status, "total": total, "placedOn": day, "customerId": owner}
         make(number, "orders", number=number, **more)
     make("urgent", "tags", label="urgent")
+    make("gone", "orders", number="0", status="paid", total="11")
+    assert client.delete(f"/api/v1/orders/{found['gone']}").status_code == 204
     with standing.owner.connect() as connection:
         tables = connection.execute(
             "select schemaname, tablename from pg_tables where tablename like 'l\\_%'"
@@ -127,6 +130,8 @@ def test_an_example_of_the_reference_finds_something(
     client: httpx.Client, ids: Ids, method: str, path: str, body: str
 ) -> None:
     path = path.replace("{customerId}", ids["Ada"]).replace("{orderId}", ids["1"])
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    path = path.replace("2026-01-31T08:30:00Z", now)  # when these records were there
     headers = {"Content-Type": "application/json"} if body else {}
     answer = client.request(method, path, content=body or None, headers=headers)
     assert answer.status_code == 200, answer.text

@@ -27,7 +27,8 @@ def change(owner_database: Database, tenant: Tenant) -> Change:
         name: str | None, body: dict[str, Any] | None = None, *, force: bool = False
     ) -> tuple[Catalog, Entity | None]:
         wish = Wish(name, body, remove=body is None, force=force)
-        return change_definition(owner_database, tenant.id, wish, requested_by=None)
+        done = change_definition(owner_database, tenant.id, wish, requested_by=None)
+        return done.catalog, done.entity
 
     return do
 

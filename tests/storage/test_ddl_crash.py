@@ -89,12 +89,12 @@ def test_a_killed_change_is_undone_by_the_next(
 
     # Any change repairs; this one asks for no step on the table at all.
     wish = Wish("Contact", {**as_json(before), "description": "repaired"})
-    _, repaired = change_definition(owner_database, tenant.id, wish, requested_by=None)
+    repaired = change_definition(owner_database, tenant.id, wish, requested_by=None).entity
     assert repaired is not None
     assert surplus(owner_database, repaired) == set()
 
     wish = Wish("Contact", CHANGED)
-    _, changed = change_definition(owner_database, tenant.id, wish, requested_by=None)
+    changed = change_definition(owner_database, tenant.id, wish, requested_by=None).entity
     assert changed is not None
     assert surplus(owner_database, changed) == {before.columns["gone"]}
     (row,) = rows_of(owner_database, changed)
@@ -128,7 +128,7 @@ def test_a_killed_index_build_is_taken_away_by_the_next(
                 pause.wait(0.05)
             process.kill()
     wish = Wish("Contact", {**as_json(before), "description": "repaired"})
-    _, repaired = change_definition(owner_database, tenant.id, wish, requested_by=None)
+    repaired = change_definition(owner_database, tenant.id, wish, requested_by=None).entity
     assert repaired is not None
     assert surplus(owner_database, repaired) == set()
 

@@ -39,7 +39,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def change(owner: Database, tenant: Tenant, wish: Wish) -> Entity:
-    _, entity = change_definition(owner, tenant.id, wish, requested_by=None)
+    entity = change_definition(owner, tenant.id, wish, requested_by=None).entity
     assert entity is not None
     return entity
 

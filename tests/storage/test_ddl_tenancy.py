@@ -24,7 +24,7 @@ def catalog(owner_database: Database, tenant: Tenant, other_tenant: Tenant) -> C
     define(owner_database, other_tenant, COMPANY, CONTACT)
     define(owner_database, tenant, COMPANY, {**CONTACT, "relationships": []})
     wish = Wish("Contact", CONTACT)
-    return change_definition(owner_database, tenant.id, wish, requested_by=None)[0]
+    return change_definition(owner_database, tenant.id, wish, requested_by=None).catalog
 
 
 def test_another_tenants_session_sees_no_record_and_writes_none(

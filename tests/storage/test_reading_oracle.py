@@ -128,7 +128,7 @@ def store(owner_database: Database, tenant: Tenant) -> Iterator[Store]:
     define(owner_database, tenant, REGION, CUSTOMER, TAG, ORDER)
     for body in (CUSTOMER_WITH_ORDERS, TAG_WITH_ORDERS):
         change = Wish(str(body["name"]), body)
-        catalog, _ = change_definition(owner_database, tenant.id, change, requested_by=None)
+        catalog = change_definition(owner_database, tenant.id, change, requested_by=None).catalog
     with owner_database.connect() as connection:
         yield Store(Transaction(connection), catalog)
 
