@@ -98,6 +98,11 @@ class Settings(BaseSettings):
         description="Forward proxy (http://host:port) for all of it, which then decides about "
         "addresses.",
     )
+    transform_weak_isolation: bool = Field(
+        False,
+        description="Run webhook transforms also where the kernel cannot lock down their process "
+        "(no seccomp): for machines without secrets only.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="after")

@@ -160,6 +160,19 @@ class BlockedTarget(Invalid):
     code, title = "egress.blocked", "Target not allowed"
 
 
+class TransformFailed(Invalid):
+    """A webhook's transform did not turn its payload into a JSON object; `reason` says how it failed."""
+
+    code, title = "webhook.transform_failed", "Transform failed"
+
+
+class TransformsUnavailable(PlatformError):
+    """This machine cannot lock down the process that runs transforms, so none are run on it."""
+
+    code, status, title = "webhook.transforms_unavailable", 503, "Transforms are not available"
+    recovery = Recovery.RETRY
+
+
 class RequestInFlight(Conflict):
     """A request with the same Idempotency-Key has not ended yet."""
 
