@@ -1,6 +1,6 @@
 """A tenant's OpenAPI document: a pure function of its catalog and of what the server answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,9 @@ def document(
         schemas.update(openapi_schemas.components(entity, catalog))
         tags.append({"name": entity.name, "description": entity.description or entity.plural})
     components = openapi_parts.components(base)
+    for kind in ("parameters", "responses"):
+        used = set(_references(paths, kind))
+        components[kind] = {k: v for k, v in components[kind].items() if k in used}
     components["schemas"] = {**components["schemas"], **schemas}
     found = {
         "openapi": version,
@@ -48,6 +51,7 @@ def document(
             "title": "HubbleWave API",
             "version": __version__,
             "description": _DESCRIPTION,
+            "contact": {"name": "The operator of this platform"},
             "x-catalog-version": catalog.version,
         },
         "servers": [{"url": server}],
@@ -59,16 +63,24 @@ def document(
     return found if version.startswith("3.0") else _modern(found)
 
 
+def _references(paths: Mapping[str, Any], kind: str) -> Iterator[str]:
+    """Names of the shared parameters or responses that the operations of these paths use."""
+    for operation in (operation for item in paths.values() for operation in item.values()):
+        parts = operation.get(kind, ())
+        for part in parts.values() if isinstance(parts, dict) else parts:
+            if "$ref" in part:
+                yield part["$ref"].rpartition("/")[2]
+
+
 def _modern(part: Json) -> Json:
     """The same in the words of 3.1, where null is a type like others."""
     if isinstance(part, list):
         return [_modern(item) for item in part]
     if not isinstance(part, dict):
         return part
+    if part == openapi_schemas.NOTHING:
+        return {"type": "null"}
     found = {name: _modern(item) for name, item in part.items()}
-    if found.get("nullable") is not True:
+    if found.pop("nullable", False) is not True:
         return found
-    del found["nullable"]
-    if "allOf" in found:
-        return {"anyOf": [*found.pop("allOf"), {"type": "null"}], **found}
     return {**found, "type": [found["type"], "null"]}

@@ -1,7 +1,7 @@
 """The parameters of lists and of what is shown of a record, as OpenAPI describes them."""
 
 from api.openapi_parts import parameter
-from api.openapi_schemas import Schema, ref
+from api.openapi_schemas import Schema
 from hubblewave_pipelines.core.entity import Entity, FieldKind
 from hubblewave_pipelines.core.query import SORTABLE, Count, Deleted, columns_of
 
@@ -71,17 +71,13 @@ def list_parameters(entity: Entity) -> list[Schema]:
         shown_fields(entity),
         *shown_relations(entity),
         _simple_filter(entity),
-        {
-            "name": "where",
-            "in": "query",
-            "description": "A condition as JSON; `filter` and `where` must both hold.",
-            "content": {
-                "application/json": {
-                    "schema": ref(f"{entity.name}_Where"),
-                    "example": {"id": {"isNull": False}},
-                }
-            },
-        },
+        parameter(
+            "where",
+            _TEXT,
+            f"A condition as JSON text, in the form of `{entity.name}_Where` (which `/query` takes as "
+            "an object in its body); `filter` and `where` must both hold.",
+            example='{"id": {"isNull": false}}',
+        ),
         parameter("q", {"type": "string", "minLength": 1}, "Words that must all be found."),
         parameter(
             "count",

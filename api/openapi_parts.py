@@ -16,7 +16,6 @@ _PROBLEMS: Mapping[int, tuple[str, str]] = {
     401: ("Unauthenticated", "No credential, or one that is unknown, expired or revoked."),
     403: ("Forbidden", "The credential lacks the scope."),
     404: ("NotFound", "No such path, entity or record in this tenant."),
-    405: ("MethodNotAllowed", "The path does not answer this method; Allow names those it does."),
     406: ("NotAcceptable", "The Accept header rules out every form of the answer."),
     409: ("Conflict", "The present state is in the way: a value is taken, a record referred to."),
     412: ("PreconditionFailed", "If-Match or If-None-Match does not fit the record's version."),

@@ -21,6 +21,8 @@ from hubblewave_pipelines.core.hops import hop_of
 from hubblewave_pipelines.core.query import LISTS, OPERATORS, Operator, Quantifier, columns_of
 
 Schema = dict[str, Any]
+# Null beside a `$ref`: `nullable` with `allOf` would have to hold for the referred schema as well.
+NOTHING: Schema = {"type": "object", "nullable": True, "enum": [None]}
 
 _KINDS: Mapping[FieldKind, Schema] = {
     FieldKind.TEXT: {"type": "string"},
@@ -92,7 +94,7 @@ def field_schema(field: Field) -> Schema:
 def nullable(schema: Schema) -> Schema:
     """The schema with null beside its values."""
     if "$ref" in schema:
-        return {"allOf": [schema], "nullable": True}
+        return {"anyOf": [schema, NOTHING]}
     if "type" not in schema:
         return schema
     more = {"enum": [*schema["enum"], None]} if "enum" in schema else {}

@@ -11,12 +11,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
+from hubblewave_pipelines.definitions.launcher import ask_runner
 from tests.plugins.stack import Up, eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(600)]
@@ -39,8 +41,9 @@ MAPPING = [{"sourceField": name, "targetField": name} for name in ("code", "file
 class Rig:
     """A platform with one entity, its clients, and what the tests count."""
 
-    def __init__(self, up: Up) -> None:
+    def __init__(self, up: Up, runner: Path) -> None:
         self.up = up
+        self._runner = runner
         self._names = iter(f"f{n}" for n in range(1000))
 
     def client(self) -> httpx.Client:
@@ -91,14 +94,17 @@ class Rig:
             seconds=120,
         )
 
+    def runner_answers(self) -> bool:
+        """A run started before that has an interpreter of its own."""
+        try:
+            return bool(ask_runner(self._runner, {}))
+        except OSError:
+            return False
+
     def run_processes(self) -> list[int]:
         """The children of the runner: one for each run."""
-        return [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/stat")
-            if _parent(path) in self.up.pids(RUNNER)
-            and int(path.parent.name) in self.up.pids(RUNNER)
-        ]
+        runners = self.up.pids(RUNNER)  # read once: a run is over soon
+        return [pid for pid in runners if _parent(Path(f"/proc/{pid}/stat")) in runners]
 
     def kill_runs(self) -> list[int]:
         """Who was killed."""
@@ -172,14 +178,20 @@ def _parent(stat: Path) -> int:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A platform of this module's own: it is killed in every way."""
-    up = Up(tmp_path_factory.mktemp("kill") / "data", {"HUBBLEWAVE_IMPORT_CHUNK_ROWS": "20000"})
-    up.start()
-    up.wait_ready()
-    rig = Rig(up)
-    with rig.client() as client:
-        client.post("/api/v1/entities", json=THING).raise_for_status()
-    yield rig
-    up.stop()
+    with TemporaryDirectory(prefix="hw") as short:  # a socket's path may have about 100 bytes
+        runner = Path(short) / "r.sock"
+        settings = {
+            "HUBBLEWAVE_IMPORT_CHUNK_ROWS": "20000",
+            "HUBBLEWAVE_RUNNER_SOCKET": str(runner),
+        }
+        up = Up(tmp_path_factory.mktemp("kill") / "data", settings)
+        up.start()
+        up.wait_ready()
+        rig = Rig(up, runner)
+        with rig.client() as client:
+            client.post("/api/v1/entities", json=THING).raise_for_status()
+        yield rig
+        up.stop()
 
 
 @pytest.fixture
@@ -187,6 +199,7 @@ def rig(running: Rig) -> Rig:
     """The platform with everything answering again, and a run through it that works."""
     parts = (API, RUNNER, WEBSERVER, DAEMON, CODE)
     eventually(lambda: all(running.up.pids(part) for part in parts), "all parts run", seconds=120)
+    eventually(running.runner_answers, "the warm runner takes runs", seconds=120)
     eventually(lambda: running.up.get("/health/ready")[0] == 200, "the API is ready", seconds=120)
     return running
 

@@ -1,1 +1,0 @@
-"""GraphQL over a tenant's catalog: documents become the same queries, SQL and writes as REST's."""
