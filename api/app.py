@@ -12,6 +12,8 @@ from api import docs, entities, health, import_events, imports, keys, problems, 
 from api.context import Platform
 from api.dagster import DagsterClient
 from api.gateway import PREFIX, Gateway
+from api.graphql import endpoint
+from api.graphql.engine import Engine
 from api.limits import Limits
 from api.usage import Usage
 from hubblewave_pipelines import __version__
@@ -70,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             dagster=DagsterClient(chosen),
             limits=Limits(chosen),
             usage=Usage(database),
+            graphql=Engine(chosen),
         )
         await held.database.open()
         await held.dagster.open()
@@ -99,6 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in fixed:
         app.include_router(router, prefix=PREFIX)
     app.include_router(docs.pages)
+    app.include_router(endpoint.router)
     app.state.documents = docs.Documents(fixed)
     # Whatever no fixed path claims: one handler for the records of all entities.
     app.router.default = records.application(PREFIX)

@@ -30,14 +30,14 @@ from hubblewave_pipelines.core.reading import suggestion
 async def _bulk(kind: BulkKind, call: Call, context: Context, attempt: Attempt) -> Response:
     entity = call.target(context, attempt)
     parameters = call.request.query_params.multi_items()
-    key = _key(entity, parameters) if kind is BulkKind.UPSERT else None
+    key = upsert_key(entity, parameters) if kind is BulkKind.UPSERT else None
     refuse_parameters([given for given in parameters if key is None or given[0] != "key"])
     wanted = preferred_return(call.request.headers)
     batch = read_batch(entity, call.body, kind, key=key)
     writer = Writer(context, entity, batch, key=key, whole=wanted == "representation")
     done = await writer.write()
     if batch.refused and batch.atomic:
-        raise _undone(batch)
+        raise undone(batch)
     headers = {} if wanted is None else {"Preference-Applied": f"return={wanted}"}
     path, request_id = call.request.url.path, context.request_id
     items = [_outcome(index, batch, done, path, request_id) for index in range(batch.total)]
@@ -47,7 +47,7 @@ async def _bulk(kind: BulkKind, call: Call, context: Context, attempt: Attempt) 
     return Response(text, 207 if failed else 200, headers, JSON)
 
 
-def _key(entity: Entity, parameters: list[tuple[str, str]]) -> str:
+def upsert_key(entity: Entity, parameters: list[tuple[str, str]]) -> str:
     """The unique field by which records are found. Raises MalformedRequest."""
     given = [value for name, value in parameters if name == "key"]
     names = [field.name for field in entity.fields if field.unique and not field.computed]
@@ -63,7 +63,7 @@ def _key(entity: Entity, parameters: list[tuple[str, str]]) -> str:
     raise MalformedRequest(f"key: {detail}.", faults=[Fault("key", detail, parameter="key")])
 
 
-def _undone(batch: Batch) -> PlatformError:
+def undone(batch: Batch) -> PlatformError:
     """The refusal of an atomic request: what is wrong with each item that failed."""
     refused = [batch.refused[index] for index in sorted(batch.refused)]
     faults = [fault for error in refused for fault in error.faults]

@@ -1,6 +1,5 @@
 """One request about records as its handler sees it, and the two kinds of handlers there are."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -14,14 +13,8 @@ from api.context import Context
 from api.reads import Read
 from hubblewave_pipelines.core.entity import Catalog, Entity, Json
 from hubblewave_pipelines.core.errors import NotFound
+from hubblewave_pipelines.core.identity import as_id
 from hubblewave_pipelines.storage.tenants import Principal
-
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-def as_id(text: str) -> UUID | None:
-    """The record id written as `text` in a path or body, or None when it cannot be one."""
-    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 @dataclass(frozen=True, slots=True)

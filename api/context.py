@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 
 from api.dagster import DagsterClient
+from api.graphql.engine import Engine
 from api.limits import Limits
 from api.usage import Usage
 from hubblewave_pipelines.core.entity import Catalog
@@ -58,6 +59,7 @@ class Platform:
     dagster: DagsterClient
     limits: Limits
     usage: Usage
+    graphql: Engine
     recall: Recall = field(default_factory=Recall)
 
 

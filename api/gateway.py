@@ -26,7 +26,7 @@ from hubblewave_pipelines.settings import Settings
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 PREFIX = "/api/v1"
-_UNPREFIXED = (PREFIX, "/health", "/metrics", "/api/docs")
+_UNPREFIXED = (PREFIX, "/health", "/metrics", "/api/docs", "/graphql")
 _CLIENT_CLOSED = 499  # nobody reads the answer; the number is nginx's, for the log only
 _MULTIPART_ROOM = 1_000_000  # form fields and boundaries beside the uploaded file
 
@@ -43,15 +43,15 @@ _PREFLIGHT = (
     ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),
     (
         "access-control-allow-headers",
-        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Prefer, "
-        "X-API-Key, X-Request-Id",
+        "Apollo-Require-Preflight, Authorization, Content-Type, Idempotency-Key, If-Match, "
+        "If-None-Match, Prefer, X-API-Key, X-HW-CSRF, X-Request-Id",
     ),
     ("access-control-max-age", "600"),
 )
 _EXPOSED = (
     "ETag, Idempotency-Replayed, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, "
-    "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id, "
-    "X-Schema-Version"
+    "Retry-After, X-Query-Cost, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, "
+    "X-Request-Id, X-Schema-Version"
 )
 
 _requests = Counter("hubblewave_http_requests", "Requests answered.", ["method", "route", "status"])

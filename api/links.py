@@ -8,10 +8,11 @@ from uuid import UUID
 from starlette.responses import Response
 
 from api.attempts import Attempt
-from api.calls import Call, Handlers, Writing, as_id
+from api.calls import Call, Handlers, Writing
 from api.context import Context
 from hubblewave_pipelines.core.entity import Entity, Relation, RelationKind
 from hubblewave_pipelines.core.errors import NotFound
+from hubblewave_pipelines.core.identity import as_id
 from hubblewave_pipelines.core.parameters import refuse_parameters
 from hubblewave_pipelines.core.reading import suggestion
 from hubblewave_pipelines.storage.bulk import hold_targets

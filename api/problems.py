@@ -44,7 +44,8 @@ def document(error: PlatformError, *, instance: str, request_id: str) -> dict[st
     return found
 
 
-def _headers(error: PlatformError) -> dict[str, str]:
+def headers_of(error: PlatformError) -> dict[str, str]:
+    """The headers that go with a refusal, whatever its body."""
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="hubblewave"'
@@ -60,7 +61,7 @@ def _headers(error: PlatformError) -> dict[str, str]:
 def answer(error: PlatformError, *, instance: str, request_id: str) -> Response:
     """The response for a refusal."""
     body = msgspec.json.encode(document(error, instance=instance, request_id=request_id))
-    return Response(body, error.status, _headers(error), MEDIA_TYPE)
+    return Response(body, error.status, headers_of(error), MEDIA_TYPE)
 
 
 def refuse(request: Request, error: PlatformError) -> Response:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Read(Generic[T]):
     """One statement and what to answer from its row; None asks for a transaction to go on in."""
 
-    entity: Entity
+    entity: Entity | None  # whose definition the statement stands on; None: on nobody's
     statement: Statement[T]
     answer: Callable[[T | None, AsyncTransaction | None], Awaitable[Response | None]]
 

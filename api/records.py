@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
-from api import bulk, links
+from api import bulk, links, writes
 from api.aggregates import aggregating
 from api.attempts import Attempt, perform
 from api.body import JSON, MERGE_PATCH, read_json, require_accept
@@ -30,13 +30,7 @@ from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import MethodNotAllowed, NotFound, VersionConflict
 from hubblewave_pipelines.core.parameters import refuse_parameters
 from hubblewave_pipelines.core.values import record_values
-from hubblewave_pipelines.storage.records import (
-    Written,
-    delete_record,
-    insert_record,
-    update_record,
-    version_of,
-)
+from hubblewave_pipelines.storage.records import Written, version_of
 
 
 def _record(call: Call, written: Written, status: int = 200, **headers: str) -> Response:
@@ -64,12 +58,7 @@ async def _insert(
     values: dict[str, object],
     record_id: UUID | None,
 ) -> Response:
-    actor = context.principal.actor_id
-    written = await context.tx.one(
-        insert_record(entity, values, actor_id=actor, record_id=record_id)
-    )
-    if written is None:
-        raise VersionConflict(f"There already is a {entity.name} {record_id}.")
+    written = await writes.insert(context, entity, values, record_id)
     base = call.request.url.path.rsplit("/", 1)[0] if record_id else call.request.url.path
     return _record(call, written, 201, Location=f"{base}/{written.id}")
 
@@ -96,17 +85,8 @@ async def _patch(call: Call, context: Context, attempt: Attempt) -> Response:
 async def _update(
     call: Call, context: Context, entity: Entity, record_id: UUID, values: dict[str, object]
 ) -> Response:
-    written: Written | None = await context.tx.one(
-        update_record(
-            entity,
-            record_id,
-            values,
-            actor_id=context.principal.actor_id,
-            versions=required_versions(call.request.headers, needed=entity.require_if_match),
-        )
-    )
-    if written is None:
-        raise await _missed(context, entity, record_id)
+    versions = required_versions(call.request.headers, needed=entity.require_if_match)
+    written = await writes.update(context, entity, record_id, values, versions=versions)
     return _record(call, written)
 
 
@@ -116,9 +96,7 @@ async def _delete(call: Call, context: Context, attempt: Attempt) -> Response:
     record_id = call.record_id(entity)
     await _refuse_present(call, context, entity, record_id)
     versions = required_versions(call.request.headers, needed=entity.require_if_match)
-    deleted = await context.tx.one(delete_record(entity, record_id, versions=versions))
-    if deleted is None:
-        raise await _missed(context, entity, record_id)
+    await writes.delete(context, entity, record_id, versions=versions)
     return Response(status_code=204)
 
 
@@ -128,14 +106,6 @@ async def _refuse_present(call: Call, context: Context, entity: Entity, record_i
         if await context.tx.one(version_of(entity, record_id)) is None:
             raise NotFound(f"There is no {entity.name} {record_id}.")
         raise VersionConflict("The record exists, and If-None-Match: * asks that it does not.")
-
-
-async def _missed(context: Context, entity: Entity, record_id: UUID) -> NotFound | VersionConflict:
-    """Why a write found nothing to change."""
-    version = await context.tx.one(version_of(entity, record_id))
-    if version is None:
-        return NotFound(f"There is no {entity.name} {record_id}.")
-    return VersionConflict(f"The record is at version {version}, which If-Match does not name.")
 
 
 _COLLECTION: Handlers = {

@@ -78,6 +78,15 @@ class Settings(BaseSettings):
     reject_warn_share: float = Field(
         0.05, ge=0, le=1, description="Share of refused rows above which an import's check warns."
     )
+    graphql_introspection: bool | None = Field(
+        None,
+        description="Whether GraphQL shows its schema, suggests names and serves its page; unset: "
+        "only on the embedded database.",
+    )
+    graphql_max_depth: int = Field(10, ge=1, le=50, description="Levels of a GraphQL document.")
+    graphql_max_cost: int = Field(
+        200_000, ge=1, description="Most values a GraphQL document may ask for: rows times fields."
+    )
     cors_origins: list[str] = Field(
         default_factory=list, description="Origins whose pages may call the API (JSON list)."
     )
@@ -97,6 +106,11 @@ class Settings(BaseSettings):
         None,
         description="Forward proxy (http://host:port) for all of it, which then decides about "
         "addresses.",
+    )
+    transform_weak_isolation: bool = Field(
+        False,
+        description="Run webhook transforms also where the kernel cannot lock down their process "
+        "(no seccomp): for machines without secrets only.",
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 

@@ -1,5 +1,6 @@
 """`hubblewave check`: what is wrong with an installation, and what to do about each thing."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import psycopg
 import redis
 
 from hubblewave_pipelines.core.errors import PlatformError
+from hubblewave_pipelines.delivery.transforms import lock_down_fault, unavailable_because
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Role, conninfo
 from hubblewave_pipelines.storage.migrate import app_role_bypasses_row_security, current, head
@@ -43,7 +45,17 @@ def findings(settings: Settings) -> list[Finding]:
     else:
         url = settings.redis_url.get_secret_value()
         found.append(_try("redis", lambda: _redis(url)))
+    found.append(_transforms(settings))
     return found
+
+
+def _transforms(settings: Settings) -> Finding:
+    fault = asyncio.run(lock_down_fault())
+    if fault is None:
+        return Finding("webhook transforms", "ok", "their process is locked down")
+    if settings.transform_weak_isolation:
+        return Finding("webhook transforms", "ok", f"weakly isolated, as set ({fault})")
+    return Finding("webhook transforms", "skipped", unavailable_because(fault))
 
 
 def _databases(settings: Settings, state: State | None) -> list[Finding]:

@@ -70,6 +70,24 @@ class CursorMismatch(MalformedRequest):
     code, title = "request.cursor_mismatch", "Cursor does not fit this list"
 
 
+class QuerySyntax(MalformedRequest):
+    """The GraphQL document cannot be parsed."""
+
+    code, title = "graphql.syntax", "GraphQL syntax error"
+
+
+class QueryInvalid(MalformedRequest):
+    """The GraphQL document, its variables or its arguments do not fit the tenant's schema."""
+
+    code, title = "graphql.invalid", "GraphQL document does not fit the schema"
+
+
+class QueryTooLarge(MalformedRequest):
+    """The GraphQL document is deeper, longer or costlier than allowed; the detail names the limit."""
+
+    code, title = "graphql.limit", "GraphQL document over a limit"
+
+
 class Unauthenticated(PlatformError):
     """No credential, or one that is malformed, unknown, expired or revoked."""
 
@@ -86,6 +104,12 @@ class NotFound(PlatformError):
     """No such path, entity, record or job, or none that this principal may know of."""
 
     code, status, title = "resource.not_found", 404, "Not found"
+
+
+class DocumentUnknown(NotFound):
+    """No GraphQL document is kept under this documentId; send it along with its text once."""
+
+    code, title = "graphql.document_unknown", "Unknown GraphQL document"
 
 
 class MethodNotAllowed(PlatformError):
@@ -158,6 +182,19 @@ class BlockedTarget(Invalid):
     """The platform may not send requests to this URL: its form, port or address is out of bounds."""
 
     code, title = "egress.blocked", "Target not allowed"
+
+
+class TransformFailed(Invalid):
+    """A webhook's transform did not turn its payload into a JSON object; `reason` says how it failed."""
+
+    code, title = "webhook.transform_failed", "Transform failed"
+
+
+class TransformsUnavailable(PlatformError):
+    """This machine cannot lock down the process that runs transforms, so none are run on it."""
+
+    code, status, title = "webhook.transforms_unavailable", 503, "Transforms are not available"
+    recovery = Recovery.RETRY
 
 
 class RequestInFlight(Conflict):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_RECORD_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OPAQUE = re.compile(r"[a-z2-7]{8}")
 _KEY = re.compile(r"hw_live_([a-z2-7]{8})_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
 
@@ -21,6 +22,11 @@ def opaque_id() -> str:
 
 def is_opaque_id(text: str) -> bool:
     return _OPAQUE.fullmatch(text) is not None
+
+
+def as_id(text: str) -> uuid.UUID | None:
+    """The record id written as `text` in a path or body, or None when it cannot be one."""
+    return uuid.UUID(text) if _RECORD_ID.fullmatch(text) else None
 
 
 def uuid7s(count: int, *, unix_ms: int) -> list[uuid.UUID]:

@@ -219,6 +219,10 @@ def _classify(error: BaseException, dial: Dial) -> tuple[ErrorClass, str]:
                 if error.status in (403, 407)
                 else (ErrorClass.CONNECT, "The egress proxy could not connect.")
             )
+        case aiohttp.ClientConnectorError(
+            os_error=ConnectionResetError() | ConnectionAbortedError()
+        ) if not dial.plain:  # refusing a connection looks otherwise
+            return ErrorClass.TLS, "The receiver hung up during the TLS handshake."
         case aiohttp.ClientConnectorError():
             return ErrorClass.CONNECT, "No connection could be opened."
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():

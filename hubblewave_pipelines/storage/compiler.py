@@ -5,7 +5,9 @@ wrote, names of fields included, is a parameter.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.query import (
@@ -17,11 +19,13 @@ from hubblewave_pipelines.core.query import (
     Selection,
     View,
 )
+from hubblewave_pipelines.core.shapes import Member
 from hubblewave_pipelines.storage.conditions import alias, where
 from hubblewave_pipelines.storage.database import Statement, statement
 from hubblewave_pipelines.storage.order import Order
 from hubblewave_pipelines.storage.past import rows
-from hubblewave_pipelines.storage.shown import needed, record_object
+from hubblewave_pipelines.storage.physical import qualified
+from hubblewave_pipelines.storage.shown import needed, record_object, shown
 from hubblewave_pipelines.storage.sql import Sql
 
 _EXACT_UP_TO = 10_000  # an estimated count is exact this far; beyond, the planner's guess will do
@@ -55,8 +59,8 @@ def select_page(query: Query) -> Statement[Page]:
     if backward:
         nearest, furthest = furthest, nearest
 
-    shown = record_object(query.fields, query.related, 0)
-    sql = Sql(["select coalesce(json_agg("]).append(shown)
+    record = record_object(query.fields, query.related, 0)
+    sql = Sql(["select coalesce(json_agg("]).append(record)
     sql.add(f" order by _n{' desc' if backward else ''}) filter (where _n <= {size}), '[]')::text")
     sql.add(", coalesce(max(_c), 0)")
     for place in (nearest, furthest):
@@ -106,4 +110,19 @@ def select_record(
     sql = Sql([f"select {_ROW}.version, "])
     sql.append(record_object(selection.fields, selection.related, 0))
     sql.add("::text from ").append(rows(entity, view)).add(f" {_ROW}").append(where(found))
+    return statement(sql.text, sql.params, lambda row: (row[0], row[1]))
+
+
+def select_shape(members: Sequence[Member]) -> Statement[str]:
+    """The JSON text of one object with these members, each of which reads what it shows."""
+    sql = Sql(["select "]).append(shown(members, -1)).add("::text")
+    return statement(sql.text, sql.params, lambda row: row[0])
+
+
+def select_shaped(
+    entity: Entity, members: Sequence[Member], found: Filter
+) -> Statement[tuple[UUID, str]]:
+    """(id, JSON text) of every record that the filter lets through, in no order."""
+    sql = Sql([f"select {_ROW}.id, "]).append(shown(members, 0))
+    sql.add(f"::text from {qualified(entity)} {_ROW}").append(where(found))
     return statement(sql.text, sql.params, lambda row: (row[0], row[1]))

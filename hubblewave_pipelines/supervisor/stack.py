@@ -133,6 +133,8 @@ class Stack:
             )
             self._postgres = server
             self.watch.add(server)
+            if settings.graphql_introspection is None:
+                update["graphql_introspection"] = True  # a machine of one's own
             url = server.url()
             dagster_url = server.url("dagster", driver="postgresql+psycopg2")
         else:

@@ -238,8 +238,9 @@ def _child(url: str, tenant_id: uuid.UUID, job: uuid.UUID, send: object) -> None
 
 
 @contextmanager
-def server(url: str | None, directory: Path) -> Iterator[str]:
-    """The URL of an empty database: on the server of `url` (an administrator's), or a fresh one."""
+def server(url: str | None, directory: Path, **options: str) -> Iterator[str]:
+    """The URL of an empty database: on the server of `url` (an administrator's), or a fresh one
+    with these settings."""
     if url is not None:
         name = f"bench_import_{os.getpid()}"
         with psycopg.connect(url, autocommit=True) as connection:
@@ -248,7 +249,7 @@ def server(url: str | None, directory: Path) -> Iterator[str]:
             yield f"postgresql://hubblewave@{host}:{port}/{name}"
             connection.execute(f"drop database {name} with (force)".encode())
         return
-    postgres = EmbeddedPostgres(directory / "postgres", options={"max_wal_size": "4GB"})
+    postgres = EmbeddedPostgres(directory / "postgres", options={"max_wal_size": "4GB", **options})
     postgres.start()
     try:
         with psycopg.connect(postgres.url("postgres", user="postgres"), autocommit=True) as made:

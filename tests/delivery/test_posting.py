@@ -14,6 +14,7 @@ from hubblewave_pipelines.core.egress import Allow, parse_allow
 from hubblewave_pipelines.delivery import gate
 from hubblewave_pipelines.delivery.gate import AddressInfo, Lookup, system_lookup
 from hubblewave_pipelines.delivery.posting import ErrorClass, Posted, open_session, post
+from tests.delivery.resolving import answers
 from tests.plugins.receiver import Request, receiving, reply
 
 LOOPBACK = parse_allow("127.0.0.1/32:* [::1]/128:*")
@@ -39,18 +40,6 @@ def sent(
             return outcome
 
     return asyncio.run(run())
-
-
-def answers(*addresses: str) -> Lookup:
-    """A resolver that gives these addresses for every name."""
-
-    def lookup(_: str, port: int) -> Sequence[AddressInfo]:
-        return [
-            (socket.AF_INET6 if ":" in each else socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port))
-            for each in addresses
-        ]  # fmt: skip
-
-    return lookup
 
 
 def test_a_post_sends_the_exact_bytes_and_little_else() -> None:

@@ -1,0 +1,1 @@
+"""GraphQL over a tenant's catalog: documents become the same queries, SQL and writes as REST's."""

@@ -1,0 +1,207 @@
+"""What this process holds for GraphQL: schemas, documents and plans by catalog, all bounded.
+
+`Engine.operation` validates a document for a catalog; `Engine.plan` says what a query asks of the
+database. Both keep what they made with the catalog's schema, so that a new version of the
+definitions starts afresh and an old one is dropped whole.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import msgspec
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    FieldNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+    execute_sync,
+)
+
+from api.graphql.documents import Documents, Operation, Rules
+from api.graphql.naming import Root, Verb
+from api.graphql.planning import Planner
+from api.graphql.schema import TenantSchema, schema_for
+from api.graphql.sealing import has_cursors
+from hubblewave_pipelines.core.entity import Catalog, Entity, Json
+from hubblewave_pipelines.core.errors import QueryInvalid
+from hubblewave_pipelines.core.identity import as_id
+from hubblewave_pipelines.core.shapes import Constant, Member
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage.compiler import select_shape
+from hubblewave_pipelines.storage.database import Statement, statement
+
+_SCHEMAS, _PLANS, _INTROSPECTED = 64, 512, 8
+_LONGEST_KEPT = 20_000  # characters of a document and its variables, and of its SQL, times four
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a query asks for: one statement that answers its fields about records, and the rest."""
+
+    order: tuple[str, ...]
+    members: tuple[Member, ...]
+    statement: Statement[str]
+    entity: Entity | None
+    fixed: Mapping[str, bytes]  # answered without the database, as JSON by name
+    asked: tuple[FieldNode, ...]  # about the schema itself
+    seals: bool
+    cost: int
+    operation: Operation
+
+
+@dataclass
+class _Held:
+    """One catalog's schema with what was made for it."""
+
+    schema: TenantSchema
+    documents: Documents
+    plans: OrderedDict[tuple[str, str | None, bytes], Plan] = field(default_factory=OrderedDict)
+    introspected: OrderedDict[bytes, "asyncio.Task[dict[str, msgspec.Raw]]"] = field(
+        default_factory=OrderedDict
+    )
+
+
+class Engine:
+    """One per process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.rules = Rules(
+            introspection=settings.graphql_introspection is True,
+            max_depth=settings.graphql_max_depth,
+            max_cost=settings.graphql_max_cost,
+        )
+        self._held: OrderedDict[tuple[UUID, int], _Held] = OrderedDict()
+
+    def schema(self, catalog: Catalog) -> TenantSchema:
+        return self._of(catalog).schema
+
+    def operation(self, catalog: Catalog, text: str, name: str | None) -> Operation:
+        """The validated operation of a document. Raises QuerySyntax, QueryInvalid, QueryTooLarge
+        and MalformedRequest."""
+        held = self._of(catalog)
+        return held.documents.operation(held.schema, text, name)
+
+    def _of(self, catalog: Catalog) -> _Held:
+        key = (catalog.tenant_id, catalog.version)
+        held = self._held.get(key)
+        if held is None:
+            held = self._held[key] = _Held(schema_for(catalog), Documents(self.rules))
+            while len(self._held) > _SCHEMAS:
+                self._held.popitem(last=False)
+        self._held.move_to_end(key)
+        return held
+
+    def plan(
+        self,
+        catalog: Catalog,
+        text: str,
+        name: str | None,
+        variables: Mapping[str, Json],
+        secret: bytes,
+    ) -> Plan:
+        """What a query asks for. Raises as `operation` does."""
+        held = self._of(catalog)
+        key = (text, name, msgspec.json.encode(variables))
+        kept = held.plans.get(key)
+        if kept is not None:
+            held.plans.move_to_end(key)
+            return kept
+        operation = held.documents.operation(held.schema, text, name)
+        made = _planned(operation, variables, secret)
+        if len(text) + len(key[2]) + len(made.statement.text) / 4 < _LONGEST_KEPT:
+            held.plans[key] = made
+            while len(held.plans) > _PLANS:
+                held.plans.popitem(last=False)
+        return made
+
+    async def introspect(self, plan: Plan, variables: Mapping[str, Json]) -> dict[str, msgspec.Raw]:
+        """The answers about the schema itself; made in a thread, once for all who ask the same."""
+        held = self._of(plan.operation.schema.catalog)
+        source = b"".join(
+            node.loc.source.body.encode() + b"%d" % node.loc.start
+            for node in plan.asked
+            if node.loc is not None
+        )
+        key = source + msgspec.json.encode(variables)
+        task = held.introspected.get(key)
+        if task is None or (task.done() and task.exception() is not None):
+            work = asyncio.to_thread(_introspected, plan, dict(variables))
+            task = held.introspected[key] = asyncio.create_task(work)
+            while len(held.introspected) > _INTROSPECTED:
+                held.introspected.popitem(last=False)
+        return await asyncio.shield(task)
+
+
+def _introspected(plan: Plan, variables: dict[str, Json]) -> dict[str, msgspec.Raw]:
+    """Run by the library, on a schema of its own: this makes every part, and is not the loop's."""
+    operation = plan.operation
+    definition = OperationDefinitionNode(
+        operation=OperationType.QUERY,
+        name=None,
+        variable_definitions=operation.definition.variable_definitions,
+        directives=(),
+        selection_set=SelectionSetNode(selections=plan.asked),
+    )
+    document = DocumentNode(definitions=(definition, *operation.fragments.values()))
+    schema = schema_for(operation.schema.catalog).graphql
+    result: ExecutionResult = execute_sync(schema, document, variable_values=variables)
+    if result.errors or result.data is None:
+        raise QueryInvalid("The schema cannot be shown like this.")
+    return {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in result.data.items()}
+
+
+_NOTHING = statement("select '{}'", (), lambda row: row[0])
+
+
+def _planned(operation: Operation, given: Mapping[str, Json], secret: bytes) -> Plan:
+    planner = Planner(operation, operation.variables(given), secret)
+    members: list[Member] = []
+    fixed: dict[str, bytes] = {}
+    asked: list[FieldNode] = []
+    entity: Entity | None = None
+    roots = planner.roots()
+    for key, nodes in roots.items():
+        root, name = planner.root(nodes), nodes[0].name.value
+        if root is not None:
+            entity = root.entity
+            member = _member(planner, root, key, nodes)
+            if member is None:
+                fixed[key] = b"null"
+            else:
+                members.append(member)
+        elif name == "__typename":
+            members.append(Constant(key, "Query"))
+        elif name == "schemaVersion":
+            fixed[key] = b"%d" % operation.schema.catalog.version
+        else:
+            asked.extend(nodes)
+    select = select_shape(members) if entity is not None and members else None
+    if select is None:  # nothing about records: nothing to ask the database
+        fixed |= {m.name: msgspec.json.encode(m.text) for m in members if isinstance(m, Constant)}
+        members = []
+    return Plan(
+        tuple(roots),
+        tuple(members),
+        select or _NOTHING,
+        entity,
+        fixed,
+        tuple(asked),
+        has_cursors(members),
+        planner.cost,
+        operation,
+    )
+
+
+def _member(planner: Planner, root: Root, key: str, nodes: list[FieldNode]) -> Member | None:
+    """What a root field shows; None when there can be no such record."""
+    arguments = planner.root_arguments(key, nodes)
+    if root.verb is Verb.LIST:
+        return planner.page(key, root.entity, arguments, nodes, 1)
+    record_id = as_id(arguments["id"])
+    found = planner.one(key, root.entity, nodes, record_id)
+    return None if record_id is None else found
