@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Self
 
 import aiohttp
@@ -21,6 +22,7 @@ READ_BYTES = 64 * 1024
 KEPT_BYTES = 16 * 1024
 _HEADER_BYTES = 8190
 _MAX_HEADERS = 100
+_TARGETS = 1024
 _USER_AGENT = "HubbleWave-Webhooks/1"
 _KEEPALIVE_SECONDS = 4.0  # Node.js closes an idle connection after 5
 
@@ -66,6 +68,12 @@ class Session:
     def __init__(self, allow: Allow, client: aiohttp.ClientSession) -> None:
         self.allow = allow
         self.client = client
+        self.target = lru_cache(_TARGETS)(self._target)  # the same few receivers, again and again
+
+    def _target(self, url: str) -> tuple[URL, bool]:
+        """The URL to dial and whether it is plain http. Raises BlockedTarget."""
+        target = check_url(url, self.allow)
+        return URL(target.url, encoded=True), target.plain
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,15 +142,14 @@ async def post(
     dial = Dial(plain=False)
     DIAL.set(dial)
     try:
-        target = check_url(url, session.allow)
-        dial.plain = target.plain
+        target, dial.plain = session.target(url)
         async with asyncio.timeout(total):
             try:
-                await answer.receive(session, target.url, headers, body)
+                await answer.receive(session, target, headers, body)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not dial.reused or answer.status is not None:
                     raise
-                await answer.receive(session, target.url, headers, body)
+                await answer.receive(session, target, headers, body)
     except (BlockedTarget, TimeoutError, aiohttp.ClientError, OSError) as error:
         failure = _classify(error, dial)
     if failure is None and answer.status is not None:
@@ -155,7 +162,7 @@ async def post(
         headers=answer.headers,
         body=_text(bytes(answer.body[:KEPT_BYTES])),
         duration_ms=round((time.monotonic() - started) * 1000),
-        retry_after=_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC)),
+        retry_after=_retry_after(answer.retry_after),
     )
 
 
@@ -165,13 +172,14 @@ class _Answer:
     def __init__(self) -> None:
         self.status: int | None = None
         self.headers: dict[str, str] = {}
+        self.retry_after: str | None = None
         self.body = bytearray()
 
     async def receive(
-        self, session: Session, url: str, headers: Mapping[str, str], body: bytes
+        self, session: Session, url: URL, headers: Mapping[str, str], body: bytes
     ) -> None:
         response = await session.client.post(
-            URL(url, encoded=True),
+            url,
             data=body,
             headers={"Content-Type": "application/json", **headers},
             allow_redirects=False,
@@ -179,6 +187,7 @@ class _Answer:
         )
         try:
             self.status = response.status
+            self.retry_after = response.headers.get("Retry-After")  # in whatever case it came
             self.headers = {name: _text_of(value) for name, value in response.headers.items()}
             while len(self.body) < READ_BYTES:
                 chunk = await response.content.readany()
@@ -247,7 +256,7 @@ def _text_of(value: str) -> str:
     return _text(value.encode("utf-8", "surrogateescape"))
 
 
-def _retry_after(value: str | None, now: datetime) -> float | None:
+def _retry_after(value: str | None) -> float | None:
     """Seconds from now of a Retry-After (RFC 9110 10.2.3); None for one that cannot be read."""
     if value is None:
         return None
@@ -258,4 +267,4 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
     except (ValueError, TypeError, OverflowError):
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())

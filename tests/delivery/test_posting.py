@@ -91,7 +91,7 @@ def test_only_2xx_is_success(status: str, error: ErrorClass | None) -> None:
 def test_W11_retry_after_is_sane_or_absent(
     value: str, least: float | None, most: float | None
 ) -> None:
-    with receiving(reply("429 Slow", Retry_After=value)) as receiver:
+    with receiving(reply("429 Slow", retry_AFTER=value)) as receiver:
         outcome = sent(receiver.url)
     if least is None or most is None:
         assert outcome.retry_after is None
