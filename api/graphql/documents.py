@@ -1,6 +1,5 @@
 """The text of a GraphQL document -> one operation that fits the tenant's schema, or every reason why not."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from graphql.execution.values import get_variable_values
 from graphql.validation import MaxIntrospectionDepthRule
 
 from api.graphql.bounds import CHARACTERS, TOKENS, refuse_larger
+from api.graphql.kept import Kept
 from api.graphql.schema import TenantSchema
 from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.core.errors import (
@@ -109,43 +109,37 @@ def chosen(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
 
 
 class Documents:
-    """The documents this process understood last; each is parsed and validated once per schema."""
+    """The documents of one schema that were understood last; each is parsed and validated once."""
 
-    def __init__(self, rules: Rules, size: int = 1_000, most_characters: int = 4_000_000) -> None:
+    def __init__(
+        self, schema: TenantSchema, rules: Rules, most_characters: int = 1_000_000
+    ) -> None:
         self.rules = rules
-        self._size, self._most = size, most_characters
-        self._characters = 0
-        self._kept: OrderedDict[tuple[int, str], tuple[TenantSchema, DocumentNode]] = OrderedDict()
+        self._schema = schema
+        self._kept: Kept[str, DocumentNode] = Kept(most_characters)
 
-    def operation(self, schema: TenantSchema, text: str, name: str | None) -> Operation:
+    def operation(self, text: str, name: str | None) -> Operation:
         """The operation to run. Raises QuerySyntax, QueryInvalid, QueryTooLarge, MalformedRequest."""
-        document = self._document(schema, text)
+        document = self._document(text)
         fragments = {
             found.name.value: found
             for found in document.definitions
             if isinstance(found, FragmentDefinitionNode)
         }
-        return Operation(schema, chosen(document, name), fragments, self.rules)
+        return Operation(self._schema, chosen(document, name), fragments, self.rules)
 
-    def _document(self, schema: TenantSchema, text: str) -> DocumentNode:
-        key = (id(schema), text)
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] is schema:
-            self._kept.move_to_end(key)
-            return kept[1]
-        document = self._valid(schema, parsed(text))
-        self._kept[key] = (schema, document)
-        self._characters += len(text)
-        while len(self._kept) > self._size or self._characters > self._most:
-            (_, oldest), _ = self._kept.popitem(last=False)
-            self._characters -= len(oldest)
+    def _document(self, text: str) -> DocumentNode:
+        document = self._kept.get(text)
+        if document is None:
+            document = self._valid(parsed(text))
+            self._kept.keep(text, document, len(text))
         return document
 
-    def _valid(self, schema: TenantSchema, document: DocumentNode) -> DocumentNode:
-        refuse_larger(document, max_depth=self.rules.max_depth)
+    def _valid(self, document: DocumentNode) -> DocumentNode:
         try:
+            refuse_larger(document, max_depth=self.rules.max_depth)
             errors = validate(
-                schema.graphql,
+                self._schema.graphql,
                 document,
                 _OPEN if self.rules.introspection else _CLOSED,
                 max_errors=_MOST_ERRORS,

@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.body import JSON, parse, require_media
-from api.context import identify
+from api.context import identify, platform
+from api.graphql import explorer
 from api.graphql.execution import Asked, execute
+from api.graphql.persisted import document_text
 from api.graphql.refusals import OF_DOCUMENTS, refused
 from api.problems import headers_of
 from hubblewave_pipelines.core.entity import Json
@@ -21,6 +23,7 @@ from hubblewave_pipelines.core.errors import (
     Forbidden,
     MalformedRequest,
     NotAcceptable,
+    NotFound,
     PlatformError,
 )
 
@@ -115,25 +118,33 @@ async def _given(request: Request) -> dict[str, Json]:
     return body
 
 
-def asked_of(given: dict[str, Json]) -> Asked:
-    """What a client asks for, of whatever transport. Raises MalformedRequest."""
-    query = _text(given, "query")
+async def asked_of(request: Request, given: dict[str, Json]) -> Asked:
+    """What a client asks for, of whatever transport, its document found by id when it sends none.
+
+    Raises MalformedRequest, and what `document_text` raises.
+    """
+    query, document_id = _text(given, "query"), _text(given, "documentId")
+    if document_id is not None:
+        query = await document_text(request, document_id, query)
     name, variables = _text(given, "operationName"), _object(given, "variables")
     _object(given, "extensions")
     if query is None:
-        raise _wrong("query", "is required: the GraphQL document")
+        raise _wrong("query", "is required: the GraphQL document (or its documentId)")
     return Asked(query, name or None, variables)
 
 
 @router.api_route("/graphql", methods=["GET", "POST"])
 async def graphql(request: Request) -> Response:
     """Queries and mutations; GET takes queries only."""
-    media = JSON
+    media, schema_shown = JSON, platform(request).graphql.rules.introspection
+    if request.method == "GET" and schema_shown and not request.query_params:
+        if explorer.wants_page(request.headers.get("accept", "")):
+            return explorer.page()
     try:
         media = _accepted(request.headers.get("accept"))
         _refuse_forged(request)
         await identify(request)  # refuse the nameless and the hasty before reading what they send
-        asked = asked_of(await _given(request))
+        asked = await asked_of(request, await _given(request))
         answer = await execute(request, asked, reading_only=request.method == "GET")
     except PlatformError as error:
         lenient = media == JSON and isinstance(error, OF_DOCUMENTS)
@@ -142,3 +153,11 @@ async def graphql(request: Request) -> Response:
         answer = Response(body, status, headers_of(error))
     answer.headers["content-type"] = f"{media}; charset=utf-8"
     return answer
+
+
+@router.get("/graphql/page/{name}")
+async def asset(request: Request, name: str) -> Response:
+    """A file of the page that explores the schema."""
+    if not platform(request).graphql.rules.introspection:
+        raise NotFound(f"There is nothing at {request.url.path}.")
+    return explorer.asset(name)

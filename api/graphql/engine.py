@@ -6,7 +6,6 @@ definitions starts afresh and an old one is dropped whole.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -23,6 +22,7 @@ from graphql import (
 )
 
 from api.graphql.documents import Documents, Operation, Rules
+from api.graphql.kept import Kept
 from api.graphql.naming import Root, Verb
 from api.graphql.planning import Planner
 from api.graphql.schema import TenantSchema, schema_for
@@ -35,8 +35,10 @@ from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.compiler import select_shape
 from hubblewave_pipelines.storage.database import Statement, statement
 
-_SCHEMAS, _PLANS, _INTROSPECTED = 64, 512, 8
-_LONGEST_KEPT = 20_000  # characters of a document and its variables, and of its SQL, times four
+_SCHEMAS = 64
+# Of one schema: answers about itself by their number, plans by the characters that make them up.
+_INTROSPECTED, _PLANNED = 8, 2_000_000
+_PERSISTED = 4_000_000  # characters
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class _Held:
 
     schema: TenantSchema
     documents: Documents
-    plans: OrderedDict[tuple[str, str | None, bytes], Plan] = field(default_factory=OrderedDict)
-    introspected: OrderedDict[bytes, "asyncio.Task[dict[str, msgspec.Raw]]"] = field(
-        default_factory=OrderedDict
+    plans: Kept[tuple[str, str | None, bytes], Plan] = field(default_factory=lambda: Kept(_PLANNED))
+    introspected: Kept[bytes, "asyncio.Task[dict[str, msgspec.Raw]]"] = field(
+        default_factory=lambda: Kept(_INTROSPECTED)
     )
 
 
@@ -75,7 +77,8 @@ class Engine:
             max_depth=settings.graphql_max_depth,
             max_cost=settings.graphql_max_cost,
         )
-        self._held: OrderedDict[tuple[UUID, int], _Held] = OrderedDict()
+        self.persisted: Kept[tuple[UUID, bytes], str] = Kept(_PERSISTED)  # by tenant and digest
+        self._held: Kept[tuple[UUID, int], _Held] = Kept(_SCHEMAS)
 
     def schema(self, catalog: Catalog) -> TenantSchema:
         return self._of(catalog).schema
@@ -84,16 +87,15 @@ class Engine:
         """The validated operation of a document. Raises QuerySyntax, QueryInvalid, QueryTooLarge
         and MalformedRequest."""
         held = self._of(catalog)
-        return held.documents.operation(held.schema, text, name)
+        return held.documents.operation(text, name)
 
     def _of(self, catalog: Catalog) -> _Held:
         key = (catalog.tenant_id, catalog.version)
         held = self._held.get(key)
         if held is None:
-            held = self._held[key] = _Held(schema_for(catalog), Documents(self.rules))
-            while len(self._held) > _SCHEMAS:
-                self._held.popitem(last=False)
-        self._held.move_to_end(key)
+            made = schema_for(catalog)
+            held = _Held(made, Documents(made, self.rules))
+            self._held.keep(key, held)
         return held
 
     def plan(
@@ -109,14 +111,10 @@ class Engine:
         key = (text, name, msgspec.json.encode(variables))
         kept = held.plans.get(key)
         if kept is not None:
-            held.plans.move_to_end(key)
             return kept
-        operation = held.documents.operation(held.schema, text, name)
+        operation = held.documents.operation(text, name)
         made = _planned(operation, variables, secret)
-        if len(text) + len(key[2]) + len(made.statement.text) / 4 < _LONGEST_KEPT:
-            held.plans[key] = made
-            while len(held.plans) > _PLANS:
-                held.plans.popitem(last=False)
+        held.plans.keep(key, made, len(text) + len(key[2]) + len(made.statement.text))
         return made
 
     async def introspect(self, plan: Plan, variables: Mapping[str, Json]) -> dict[str, msgspec.Raw]:
@@ -131,9 +129,8 @@ class Engine:
         task = held.introspected.get(key)
         if task is None or (task.done() and task.exception() is not None):
             work = asyncio.to_thread(_introspected, plan, dict(variables))
-            task = held.introspected[key] = asyncio.create_task(work)
-            while len(held.introspected) > _INTROSPECTED:
-                held.introspected.popitem(last=False)
+            task = asyncio.create_task(work)
+            held.introspected.keep(key, task)
         return await asyncio.shield(task)
 
 

@@ -208,3 +208,13 @@ idempotency_keys = Table(
     Column("body", Text),
     Column("created_at", _AT),
 )
+
+persisted_documents = Table(
+    "persisted_documents",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("document", Text),
+    Column("created_by", Uuid),
+    Column("created_at", _AT),
+)
