@@ -88,6 +88,8 @@ def parsed(text: str) -> DocumentNode:
     except GraphQLSyntaxError as error:
         if f"more than {TOKENS} tokens" in error.message:
             raise QueryTooLarge(f"The document has more than {TOKENS:,} tokens.") from error
+        if "nested too deeply" in error.message:
+            raise QueryTooLarge("The document is nested too deep.") from error
         raise QuerySyntax(error.message, located=[dict(error.formatted)]) from error
     except RecursionError as error:
         raise QueryTooLarge("The document is nested too deep.") from error
