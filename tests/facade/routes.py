@@ -1,0 +1,212 @@
+"""Every route the application answers, and of each one requests that name things by their ids.
+
+Texts in capitals are places: `filled` puts in them what one tenant has, or what nobody has.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi.routing import iter_route_contexts
+
+from api import records
+from api.app import create_app
+from api.gateway import PREFIX
+from tests.facade.conftest import settings_for
+
+# What may be asked for: a customer, an order, a tag, an import and a key by id; an entity by its
+# name and by its plural; a page by its cursor; a place in the feed by its token.
+PLACES = ("CUSTOMER", "ORDER", "TAG", "IMPORT", "APIKEY", "ENTITY", "PLURAL", "CURSOR", "SINCE")
+OWN = ("MYCUSTOMER", "MYORDER", "MYTAG")  # always the asking tenant's
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request: path (below /api/v1 unless it starts with two slashes), parameters, JSON."""
+
+    path: str
+    params: Mapping[str, str] | None = None
+    body: Any = None
+    form: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
+
+    def filled(self, words: Mapping[str, str]) -> "Ask":
+        text = json.dumps([self.path, self.params, self.body, self.form, self.headers])
+        for place in sorted(words, key=len, reverse=True):
+            text = text.replace(place, words[place])
+        return Ask(*json.loads(text))
+
+    def send(self, client: httpx.Client, method: str, **headers: str) -> httpx.Response:
+        files = {"file": ("a.csv", b"number\n1\n", "text/csv")} if self.form is not None else None
+        return client.request(
+            method,
+            self.path[1:] if self.path.startswith("//") else PREFIX + self.path,
+            params=self.params,
+            json=self.body,
+            data=self.form,
+            files=files,
+            headers={**(self.headers or {}), **headers},
+        )
+
+
+def served() -> Iterator[str]:
+    """Each method and path, like `GET /api/v1/{plural}/{id}`; `WS` for a WebSocket."""
+    app = create_app(settings_for("postgresql://nobody@127.0.0.1:9/none", Path("/nowhere")))
+    for route in iter_route_contexts(app.routes):
+        for method in sorted(getattr(route, "methods", None) or {"WS"}):
+            yield f"{method} {route.path}"
+    for path, methods in records.offered().items():
+        for method in methods:
+            yield f"{method} {PREFIX}/{{plural}}{path}"
+
+
+_ORDER = {"number": "n-1", "total": "1", "customerId": "CUSTOMER"}
+_DEFINED = {"name": "ENTITY", "pluralName": "PLURAL", "fields": [{"name": "a", "type": "text"}]}
+_LIST = (
+    Ask("/orders", {"filter[customerId]": "CUSTOMER"}),
+    Ask("/orders", {"filter[customer.id][in]": "CUSTOMER", "expand": "customer", "count": "exact"}),
+    Ask("/orders", {"after": "CURSOR"}),
+    Ask("/PLURAL"),
+)
+_AGGREGATE = (
+    Ask("/orders/aggregate", {"aggregate[count]": "*", "filter[customerId]": "CUSTOMER"}),
+    Ask("/PLURAL/aggregate", {"aggregate[count]": "*"}),
+)
+_RECORD = (
+    Ask("/orders/ORDER"),
+    Ask("/orders/ORDER", {"expand": "customer"}),
+    Ask("/customers/CUSTOMER", headers={"If-None-Match": '"1"'}),
+    Ask("/PLURAL/ORDER"),
+)
+_RELATED = (
+    Ask("/orders/ORDER/customer"),
+    Ask("/customers/CUSTOMER/orders", {"count": "exact"}),
+    Ask("/customers/CUSTOMER/children"),
+    Ask("/orders/ORDER/tags"),
+    Ask("/PLURAL/ORDER/tags"),
+)
+_PAIR = (
+    Ask("/orders/ORDER/tags/MYTAG"),
+    Ask("/orders/MYORDER/tags/TAG"),
+    Ask("/customers/MYCUSTOMER/peers/CUSTOMER"),
+    Ask("/PLURAL/ORDER/tags/TAG"),
+)
+_GRAPHQL = (
+    '{ order(id: "ORDER") { id number customer { name } } }',
+    '{ orders(filter: {customerId: "CUSTOMER"}) { items { id } pageInfo { totalItems } } }',
+    '{ orders(pagination: {after: "CURSOR"}) { items { id } } }',
+)
+_MUTATIONS = (
+    'mutation { deleteOrder(id: "ORDER") }',
+    'mutation { updateOrder(id: "ORDER", input: {total: "2"}) { id } }',
+    'mutation { createOrder(input: {number: "n-2", total: "1", customerId: "CUSTOMER"}) { id } }',
+)
+_IMPORT = "/imports/IMPORT"
+
+ASKS: Mapping[str, Sequence[Ask]] = {
+    "GET /api/v1/{plural}": _LIST,
+    "HEAD /api/v1/{plural}": _LIST,
+    "POST /api/v1/{plural}": (Ask("/orders", body=_ORDER), Ask("/PLURAL", body={"number": "1"})),
+    "GET /api/v1/{plural}/aggregate": _AGGREGATE,
+    "HEAD /api/v1/{plural}/aggregate": _AGGREGATE,
+    "POST /api/v1/{plural}/bulk": (
+        Ask("/orders/bulk", body={"items": [_ORDER]}),
+        Ask("/orders/bulk", body={"items": [_ORDER], "atomic": False}),
+        Ask("/PLURAL/bulk", body={"items": [{"number": "1"}]}),
+    ),
+    "PUT /api/v1/{plural}/bulk": (
+        Ask("/orders/bulk", {"key": "number"}, {"items": [_ORDER]}),
+        Ask("/PLURAL/bulk", {"key": "number"}, {"items": [_ORDER]}),
+    ),
+    "PATCH /api/v1/{plural}/bulk": (
+        Ask("/orders/bulk", body={"items": [{"id": "ORDER", "set": {"total": "2"}}]}),
+        Ask("/orders/bulk", body={"items": [{"id": "MYORDER", "set": {"customerId": "CUSTOMER"}}]}),
+        Ask("/PLURAL/bulk", body={"items": [{"id": "ORDER", "set": {"total": "2"}}]}),
+    ),
+    "DELETE /api/v1/{plural}/bulk": (
+        Ask("/orders/bulk", body={"items": [{"id": "ORDER"}]}),
+        Ask("/orders/bulk", body={"items": [{"id": "ORDER"}], "atomic": False}),
+        Ask("/PLURAL/bulk", body={"items": [{"id": "ORDER"}]}),
+    ),
+    "GET /api/v1/{plural}/changes": (
+        Ask("/orders/changes", {"since": "SINCE"}),
+        Ask("/PLURAL/changes"),
+    ),
+    "POST /api/v1/{plural}/query": (
+        Ask("/orders/query", body={"where": {"customer": {"id": {"eq": "CUSTOMER"}}}}),
+        Ask("/orders/query", body={"where": {"id": {"in": ["ORDER"]}}, "count": "exact"}),
+        Ask("/PLURAL/query", body={}),
+    ),
+    "GET /api/v1/{plural}/{id}": _RECORD,
+    "HEAD /api/v1/{plural}/{id}": _RECORD,
+    "PUT /api/v1/{plural}/{id}": (
+        Ask("/orders/ORDER", body={**_ORDER, "customerId": "MYCUSTOMER"}),
+        Ask("/orders/MYORDER", body=_ORDER),
+        Ask("/PLURAL/ORDER", body={"number": "1"}),
+    ),
+    "PATCH /api/v1/{plural}/{id}": (
+        Ask("/orders/ORDER", body={"total": "2"}),
+        Ask("/orders/ORDER", body={"total": "2"}, headers={"If-Match": '"1"'}),
+        Ask("/orders/MYORDER", body={"customerId": "CUSTOMER"}),
+        Ask("/PLURAL/ORDER", body={"number": "1"}),
+    ),
+    "DELETE /api/v1/{plural}/{id}": (Ask("/orders/ORDER"), Ask("/PLURAL/ORDER")),
+    "GET /api/v1/{plural}/{id}/history": (
+        Ask("/orders/ORDER/history"),
+        Ask("/PLURAL/ORDER/history"),
+    ),
+    "POST /api/v1/{plural}/{id}/restore": (
+        Ask("/orders/ORDER/restore", body={"version": 1}),
+        Ask("/PLURAL/ORDER/restore", body={"version": 1}),
+    ),
+    "GET /api/v1/{plural}/{id}/{relation}": _RELATED,
+    "HEAD /api/v1/{plural}/{id}/{relation}": _RELATED,
+    "PUT /api/v1/{plural}/{id}/{relation}/{relatedId}": _PAIR,
+    "DELETE /api/v1/{plural}/{id}/{relation}/{relatedId}": _PAIR,
+    "GET /api/v1/openapi.json": (Ask("/openapi.json"),),
+    "GET /api/v1/entities": (Ask("/entities"),),
+    "POST /api/v1/entities": (
+        Ask(
+            "/entities",
+            body={
+                **_DEFINED,
+                "name": "Fresh",
+                "pluralName": "Freshes",
+                "relationships": [{"name": "r", "type": "manyToOne", "targetEntity": "ENTITY"}],
+            },
+        ),
+    ),
+    "GET /api/v1/entities/{name}": (Ask("/entities/ENTITY"),),
+    "PUT /api/v1/entities/{name}": (
+        Ask("/entities/ENTITY", body=_DEFINED),
+        Ask("/entities/ENTITY", {"dryRun": "true"}, _DEFINED),
+    ),
+    "DELETE /api/v1/entities/{name}": (Ask("/entities/ENTITY"), Ask("/entities/ENTITY?force=true")),
+    "GET /api/v1/imports": (Ask("/imports"),),
+    "POST /api/v1/imports": (Ask("/imports", form={"entity": "ENTITY"}),),
+    "GET /api/v1/imports/{import_id}": (Ask(_IMPORT),),
+    "GET /api/v1/imports/{import_id}/errors": (Ask(f"{_IMPORT}/errors"),),
+    "GET /api/v1/imports/{import_id}/rejects": (Ask(f"{_IMPORT}/rejects"),),
+    "GET /api/v1/imports/{import_id}/events": (Ask(f"{_IMPORT}/events"),),
+    "POST /api/v1/imports/{import_id}/cancel": (Ask(f"{_IMPORT}/cancel"),),
+    "POST /api/v1/imports/{import_id}/retry": (Ask(f"{_IMPORT}/retry"),),
+    "GET /api/v1/api-keys": (Ask("/api-keys"),),
+    "POST /api/v1/api-keys": (Ask("/api-keys", body={"name": "", "scopes": ["none"]}),),
+    "GET /api/v1/api-keys/{key_id}": (Ask("/api-keys/APIKEY"),),
+    "DELETE /api/v1/api-keys/{key_id}": (Ask("/api-keys/APIKEY"),),
+    "GET /graphql": tuple(Ask("//graphql", {"query": text}) for text in _GRAPHQL),
+    "POST /graphql": tuple(
+        Ask("//graphql", body={"query": text}) for text in (*_GRAPHQL, *_MUTATIONS)
+    ),
+}
+# Answered without a credential, and the same to everybody.
+PUBLIC: Mapping[str, Ask] = {
+    "GET /health": Ask("//health"),
+    "GET /health/ready": Ask("//health/ready"),
+    "GET /metrics": Ask("//metrics"),
+    "GET /api/docs": Ask("//api/docs"),
+    "GET /api/docs/{name}": Ask("//api/docs/page.js"),
+}
