@@ -4,7 +4,6 @@ import asyncio
 import errno
 import hashlib
 import os
-import re
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +21,11 @@ from hubblewave_pipelines.core.errors import (
     Unavailable,
     UnsupportedMedia,
 )
+from hubblewave_pipelines.core.file_names import shown_name
 
 _MAX_PARTS = 20
 _MAX_FIELD_BYTES = 1_000_000
-_NAME_LENGTH = 255
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class _Form:
         if name == "file" and self.file_name is not None:
             raise MalformedRequest("The form has two parts named file; send one file at a time.")
         if name == "file":
-            self.file_name = shown_name(self._part.file_name or "")
+            self.file_name = shown_name(self._part.file_name or "", default="upload.csv")
         elif name not in self.names:
             known = ", ".join(sorted(self.names))
             raise MalformedRequest(
@@ -131,12 +129,6 @@ class _Form:
 
     def _finish(self) -> None:
         self.ended = True
-
-
-def shown_name(given: str) -> str:
-    """The last part of a client's file name, fit to be shown: never used as a path."""
-    last = re.split(r"[\\/]", given)[-1]
-    return _UNSHOWABLE.sub("", last).strip()[-_NAME_LENGTH:] or "upload.csv"
 
 
 def _boundary(request: Request) -> bytes:

@@ -65,6 +65,19 @@ class Settings(BaseSettings):
     upload_days: int = Field(
         7, ge=1, description="Days an upload stays after its import ended, for retries."
     )
+    export_days: int = Field(
+        7, ge=1, description="Days an exported file can be downloaded before it is removed."
+    )
+    link_secret: SecretStr | None = Field(
+        None,
+        description="Signs links to downloads, the same for all API processes; "
+        "default: made once and kept in <data_dir>/link-secret.",
+    )
+    file_locations: list[str] = Field(
+        default_factory=list,
+        description="Where exports may be written to and watches may read from: URLs such as "
+        "`s3://bucket/{tenant}/` (JSON list); default: <data_dir>/files/{tenant}/.",
+    )
     import_chunk_rows: int = Field(
         50_000, ge=1, le=1_000_000, description="Rows an import commits at a time."
     )
@@ -177,6 +190,11 @@ class Settings(BaseSettings):
     @property
     def spool(self) -> Path:
         return self.spool_dir or self.data_dir / "spool"
+
+    @property
+    def locations(self) -> list[str]:
+        """URLs inside which the platform may write and read files."""
+        return self.file_locations or [f"file://{self.data_dir.resolve()}/files/{{tenant}}/"]
 
     @property
     def api_url(self) -> str:

@@ -3,6 +3,8 @@
 Built from slugs, which never change: an asset cannot be renamed without losing its history.
 """
 
+from uuid import UUID
+
 
 def import_key(tenant_slug: str, entity_slug: str) -> list[str]:
     """The executable asset: one materialisation per import."""
@@ -17,3 +19,9 @@ def entity_key(tenant_slug: str, entity_slug: str) -> list[str]:
 def rejected_key(tenant_slug: str, entity_slug: str) -> list[str]:
     """The rows that imports into the entity set aside."""
     return ["rejected", tenant_slug, entity_slug]
+
+
+def export_key(tenant_slug: str, entity_slug: str, schedule_id: UUID | None = None) -> list[str]:
+    """The files exported from an entity: those asked for one by one, or those of one schedule."""
+    key = ["export", tenant_slug, entity_slug]
+    return key if schedule_id is None else [*key, schedule_id.hex[-12:]]

@@ -154,6 +154,12 @@ class PreconditionRequired(PlatformError):
     code, status, title = "record.precondition_required", 428, "Precondition required"
 
 
+class Gone(PlatformError):
+    """It was there and its time is over: an export's file, or a link to it."""
+
+    code, status, title = "resource.gone", 410, "Gone"
+
+
 class TooLarge(PlatformError):
     """The body, a line or a list is over its limit; the detail names the limit."""
 
@@ -224,10 +230,22 @@ class LostLease(PlatformError):
     code, status, title = "work.lost_lease", 409, "Superseded by another run"
 
 
-class ImportFailed(PlatformError):
+class JobFailed(PlatformError):
+    """A job cannot be done, however often it is tried; it is settled as failed."""
+
+    code, status, title = "job.failed", 422, "Job failed"
+
+
+class ImportFailed(JobFailed):
     """The file as a whole cannot be imported (unreadable, header missing, aborted on error)."""
 
-    code, status, title = "import.failed", 422, "Import failed"
+    code, title = "import.failed", "Import failed"
+
+
+class ExportFailed(JobFailed):
+    """The file cannot be written (no room, a value the format cannot hold, a field that is gone)."""
+
+    code, title = "export.failed", "Export failed"
 
 
 class Misconfigured(PlatformError):

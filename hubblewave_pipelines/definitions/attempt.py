@@ -3,36 +3,28 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from hubblewave_pipelines.core.errors import ImportFailed, LostLease, PlatformError, Recovery
+from hubblewave_pipelines.core.errors import JobFailed, LostLease, PlatformError, Recovery
 from hubblewave_pipelines.storage import work
 from hubblewave_pipelines.storage.database import Database
 from hubblewave_pipelines.storage.lease import Lease
 from hubblewave_pipelines.storage.work import WorkRequest
-from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress
 
 _process_lease: Lease | None = None
 
 
-class Importer(Protocol):
-    """What an attempt needs of the platform."""
+class Outcome(Protocol):
+    """What work came to; `status` is `cancelled` when somebody stopped it."""
 
     @property
-    def database(self) -> Database: ...
+    def status(self) -> str: ...
 
-    def run_import(
-        self,
-        tenant_id: UUID,
-        import_id: UUID,
-        *,
-        run_id: str,
-        still_held: Callable[[], None],
-        progress: Callable[[ImportProgress], None],
-    ) -> ImportOutcome: ...
+
+Done = TypeVar("Done", bound=Outcome)
 
 
 def hold_lease_of_process(database: Database, run_id: str) -> None:
@@ -51,65 +43,60 @@ def lease_of(database: Database, run_id: str) -> Iterator[Lease]:
         yield lease
 
 
-def attempt_import(
-    platform: Importer,
+def attempt(
+    database: Database,
     request_id: UUID,
     run_id: str,
     *,
+    do: Callable[[WorkRequest, Callable[[], None]], Done],
     cancelled_by_operator: Callable[[], bool],
-    progress: Callable[[ImportProgress], None],
     log: logging.Logger,
-) -> tuple[WorkRequest, ImportOutcome] | None:
-    """Do the import, or None when there is nothing left for this run to do (logged why).
+) -> tuple[WorkRequest, Done] | None:
+    """Do the work asked for, or None when there is nothing left for this run to do (logged why).
 
-    Raises ImportFailed for a file that cannot be imported (the request is failed then), and lets
-    any other error through after handing the request back for another attempt.
+    `do` gets the claimed request and what raises LostLease once this run no longer holds it.
+    Raises JobFailed for work that cannot be done (the request is failed then), and lets any other
+    error through after handing the request back for another attempt.
     """
-    with lease_of(platform.database, run_id) as lease:
-        with platform.database.transaction() as tx:
+    with lease_of(database, run_id) as lease:
+        with database.transaction() as tx:
             request = tx.one(work.claim(request_id, run_id))
             if request is None:
                 found = tx.one(work.request_by_id(request_id))
                 log.info(_why_not_claimed(request_id, found))
                 return None
         try:
-            outcome = platform.run_import(
-                request.tenant_id,
-                request.ref_id,
-                run_id=run_id,
-                still_held=lambda: lease.check(request.id),
-                progress=progress,
-            )
-        except ImportFailed as error:
-            _finish(platform.database, request, run_id, "failed", error.detail)
+            outcome = do(request, lambda: lease.check(request.id))
+        except JobFailed as error:
+            _finish(database, request, run_id, "failed", error.detail)
             raise
         except LostLease as error:
-            if _hand_back(platform.database, request, run_id, error.detail) is None:
+            if _hand_back(database, request, run_id, error.detail) is None:
                 log.info("Superseded by another run: %s", error.detail)
                 return None
             raise
         except PlatformError as error:
             if error.recovery is Recovery.RETRY:
-                _hand_back(platform.database, request, run_id, error.detail)
+                _hand_back(database, request, run_id, error.detail)
             else:
-                _end(platform.database, request, "failed", error.detail, error.code)
+                _end(database, request, "failed", error.detail, error.code)
             raise
         except (DagsterExecutionInterruptedError, KeyboardInterrupt):
             if cancelled_by_operator():
-                _end(platform.database, request, "cancelled", "Terminated in Dagster.", "cancelled")
+                _end(database, request, "cancelled", "Terminated in Dagster.", "cancelled")
             else:
-                _hand_back(platform.database, request, run_id, "The run's process was stopped.")
+                _hand_back(database, request, run_id, "The run's process was stopped.")
             raise
         except Exception as error:
             _hand_back(
-                platform.database,
+                database,
                 request,
                 run_id,
                 f"Unexpected {type(error).__name__}; see the run.",
             )
             raise
         ended = "cancelled" if outcome.status == "cancelled" else "succeeded"
-        _finish(platform.database, request, run_id, ended, None)
+        _finish(database, request, run_id, ended, None)
         return request, outcome
 
 

@@ -1,8 +1,10 @@
 """Entity definitions as assets: the state-backed component that turns rows into the graph."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext
@@ -11,9 +13,16 @@ from dagster._core.storage.defs_state.base import DefsStateStorage
 from dagster.components.utils.defs_state import DefsStateConfig
 from dagster_shared.serdes.objects.models.defs_state_info import DefsStateManagementType
 
-from hubblewave_pipelines.core.asset_keys import entity_key, import_key, rejected_key
+from hubblewave_pipelines.core.asset_keys import (
+    entity_key,
+    export_key,
+    import_key,
+    rejected_key,
+)
 from hubblewave_pipelines.core.definition import from_stored
 from hubblewave_pipelines.core.entity import Entity
+from hubblewave_pipelines.definitions import exports
+from hubblewave_pipelines.definitions.exports import export_adhoc, tenant_exports
 from hubblewave_pipelines.definitions.imports import ASSET_JOB, import_adhoc, tenant_imports
 from hubblewave_pipelines.definitions.maintenance import event_retention, retention_schedule
 from hubblewave_pipelines.definitions.reporting import CHECK
@@ -22,7 +31,12 @@ from hubblewave_pipelines.definitions.sensors import dispatcher, reconcile
 from hubblewave_pipelines.definitions.uploads import upload_retention, uploads_schedule
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
-from hubblewave_pipelines.storage.defs_states import GraphRow, graph_rows
+from hubblewave_pipelines.storage.defs_states import (
+    GraphRow,
+    ScheduleRow,
+    graph_rows,
+    schedule_rows,
+)
 
 STATE_KEY = "hubblewave-entities"
 VERSION_METADATA = "hubblewave/state_version"
@@ -30,27 +44,40 @@ State = dict[str, Any]
 
 import_assets = dg.define_asset_job(
     ASSET_JOB,
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.key_prefixes(["import"]),
     executor_def=dg.in_process_executor,
     description="Imports into entities: a run selects the asset of the one it imports into.",
 )
+export_assets = dg.define_asset_job(
+    exports.ASSET_JOB,
+    selection=dg.AssetSelection.key_prefixes(["export"]),
+    executor_def=dg.in_process_executor,
+    description="Exports of entities: a run selects the asset of the one it writes a file of.",
+)
 
 
-def state_of(rows: list[GraphRow]) -> bytes:
+def state_of(rows: list[GraphRow], schedules: Sequence[ScheduleRow] = ()) -> bytes:
     """The state of the graph: the same rows make the same bytes."""
+    scheduled: dict[tuple[str, str], list[State]] = {}
+    for found in schedules:
+        shown = {"id": str(found.id), "cron": found.cron, "timezone": found.timezone}
+        key = (found.tenant_slug, found.entity_id)
+        scheduled.setdefault(key, []).append({**shown, "format": found.format})
     tenants: dict[str, State] = {}
     for row in rows:
         tenant = tenants.setdefault(
             row.tenant_slug, {"slug": row.tenant_slug, "name": row.tenant_name, "entities": []}
         )
-        tenant["entities"].append(_shown(from_stored(row.definition, row.schema)))
+        entity = from_stored(row.definition, row.schema)
+        exported = scheduled.get((row.tenant_slug, entity.id), [])
+        tenant["entities"].append({**_shown(entity), "exports": exported})
     return json.dumps({"tenants": list(tenants.values())}, sort_keys=True).encode()
 
 
 def read_state_of_graph(database: Database) -> bytes:
     """Raises Unavailable when PostgreSQL cannot be reached."""
     with database.transaction() as tx:
-        return state_of(tx.all(graph_rows()))
+        return state_of(tx.all(graph_rows()), tx.all(schedule_rows()))
 
 
 def _shown(entity: Entity) -> State:
@@ -124,11 +151,15 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
                 [_check_spec(tenant, entity) for entity in entities],
             )
         )
+        assets.append(tenant_exports(tenant["slug"], list(_export_specs(tenant))))
         for entity in entities:
             assets += [_entity_spec(tenant, entity), _rejected_spec(tenant, entity)]
-    launchable: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [import_adhoc]
+    launchable: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+        import_adhoc,
+        export_adhoc,
+    ]
     if assets:
-        launchable.append(import_assets)
+        launchable += [import_assets, export_assets]
     return dg.Definitions(
         assets=assets,
         jobs=[*launchable, event_retention, upload_retention],
@@ -185,6 +216,38 @@ def _entity_spec(tenant: State, entity: State) -> dg.AssetSpec:
             # Relations make no dependency: entities may refer to each other in a circle.
             "relations": dg.MetadataValue.md(_relations(tenant, entity)),
         },
+    )
+
+
+def _export_specs(tenant: State) -> Iterator[dg.AssetSpec]:
+    """Per entity the files asked for one by one, and those of each schedule."""
+    for entity in tenant["entities"]:
+        yield _export_spec(tenant, entity, None, "on demand", "file", {})
+        for scheduled in entity.get("exports", ()):
+            cron, zone = scheduled["cron"], scheduled["timezone"]
+            yield _export_spec(
+                tenant,
+                entity,
+                UUID(scheduled["id"]),
+                f"at {cron} ({zone})",
+                scheduled["format"],
+                {"cron": cron, "timezone": zone},
+            )
+
+
+def _export_spec(
+    tenant: State, entity: State, schedule: UUID | None, when: str, kind: str, shown: State
+) -> dg.AssetSpec:
+    slugs = (tenant["slug"], entity["slug"])
+    return dg.AssetSpec(
+        key=export_key(*slugs, schedule),
+        deps=[dg.AssetKey(entity_key(*slugs))],
+        description=f"Files exported from {entity['plural']} of {tenant['name']} {when}.",
+        group_name=_group(tenant),
+        kinds={kind, "postgres"},
+        tags=_tags(tenant, entity),
+        metadata={"entity": entity["name"], "tenant": tenant["name"], **shown},
+        skippable=True,
     )
 
 

@@ -24,7 +24,7 @@ from hubblewave_pipelines.definitions.entities import STATE_KEY, read_state_of_g
 from hubblewave_pipelines.definitions.launcher import ask_runner
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
-from hubblewave_pipelines.storage.defs_states import catalogs_mark
+from hubblewave_pipelines.storage.defs_states import graph_mark
 
 logger = logging.getLogger("hubblewave.graph")
 LOCATION_NAME = "hubblewave"
@@ -44,7 +44,7 @@ class GraphKeeper:
         self._settings = settings
         self._database = Database(url, Role.WORKER, size=1)
         self._storage = PgDefsStateStorage(url, str(settings.data_dir / "defs-state"))
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, str] | None = None
         self._loaded: str | None = None  # the version the code server is known to hold
 
     def step(self) -> str | None:
@@ -55,7 +55,7 @@ class GraphKeeper:
         """
         try:
             with self._database.transaction() as tx:
-                mark = tx.one(catalogs_mark())
+                mark = tx.one(graph_mark())
             if mark == self._seen:
                 return None
             version = self._publish(read_state_of_graph(self._database))

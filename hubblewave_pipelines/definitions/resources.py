@@ -8,6 +8,7 @@ import dagster as dg
 
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
+from hubblewave_pipelines.transfer.exports import ExportOutcome, ExportProgress, run_export
 from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress, run_import
 
 
@@ -37,6 +38,26 @@ class Platform(dg.ConfigurableResource[None]):
             self.settings,
             tenant_id,
             import_id,
+            run_id=run_id,
+            still_held=still_held,
+            progress=progress,
+        )
+
+    def run_export(
+        self,
+        tenant_id: UUID,
+        export_id: UUID,
+        *,
+        run_id: str,
+        still_held: Callable[[], None],
+        progress: Callable[[ExportProgress], None],
+    ) -> ExportOutcome:
+        """One export, from its query to its file."""
+        return run_export(
+            self.database,
+            self.settings,
+            tenant_id,
+            export_id,
             run_id=run_id,
             still_held=still_held,
             progress=progress,

@@ -9,20 +9,22 @@ import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from hubblewave_pipelines.definitions.imports import (
-    ADHOC_JOB,
-    ASSET_JOB,
-    ATTEMPT_TAG,
-    import_adhoc,
-    run_tags,
-)
+from hubblewave_pipelines.definitions import exports, imports
+from hubblewave_pipelines.definitions.imports import import_adhoc
+from hubblewave_pipelines.definitions.requested import ATTEMPT_TAG, run_tags
 from hubblewave_pipelines.definitions.resources import Platform
 from hubblewave_pipelines.storage import work
 from hubblewave_pipelines.storage.database import Database
 from hubblewave_pipelines.storage.work import OpenRequest, WorkRequest
+from hubblewave_pipelines.transfer.schedules import make_due_exports
 
 INTERVAL_SECONDS = 5  # Dagster's floor
 _MOST = 500
+# Kind of work -> (the job of its assets, the job for assets that are not in the graph yet).
+_JOBS = {
+    "import": (imports.ASSET_JOB, imports.ADHOC_JOB),
+    "export": (exports.ASSET_JOB, exports.ADHOC_JOB),
+}
 _FINISHED_BADLY = {DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS}
 
 
@@ -36,13 +38,14 @@ def dispatcher(
         jobs=jobs,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Launches requests that the API did not, and retries that came due.",
+        description="Launches requests that the API did not, retries and scheduled exports that came due.",
         required_resource_keys={"platform"},
     )
 
 
 def dispatch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
     database: Database = context.resources.platform.database
+    make_due_exports(database)
     with database.transaction() as tx:
         due = tx.all(work.due(_MOST))
     runs = _runs_of(context.instance, due)
@@ -57,7 +60,7 @@ def dispatch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
         # A key outside the loaded graph would fail the whole tick, and every request in it.
         yield dg.RunRequest(
             run_key=request.attempt_key,
-            job_name=ASSET_JOB if key in known else ADHOC_JOB,
+            job_name=_JOBS[request.kind][key not in known],
             asset_selection=[key] if key in known else None,
             tags=run_tags(request),
         )

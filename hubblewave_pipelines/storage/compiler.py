@@ -6,6 +6,7 @@ wrote, names of fields included, is a parameter.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -94,13 +95,17 @@ def needs_estimate(query: Query, page: Page) -> bool:
     return query.count is Count.ESTIMATED and (page.total or 0) > _EXACT_UP_TO
 
 
-def select_estimate(query: Query) -> Statement[int]:
+def expected_rows(entity: Entity, found: Filter, view: View = PRESENT) -> Statement[int]:
     """How many records the planner expects the filter to let through."""
-    sql = Sql(["explain (format json) select from "]).append(rows(query.entity, query.view))
-    sql.add(f" {_ROW}").append(where(query.filter))
-    return statement(
-        sql.text, sql.params, lambda row: max(_EXACT_UP_TO + 1, int(row[0][0]["Plan"]["Plan Rows"]))
-    )
+    sql = Sql(["explain (format json) select from "]).append(rows(entity, view))
+    sql.add(f" {_ROW}").append(where(found))
+    return statement(sql.text, sql.params, lambda row: int(row[0][0]["Plan"]["Plan Rows"]))
+
+
+def select_estimate(query: Query) -> Statement[int]:
+    """As `expected_rows`, for a list that is known to be longer than what is counted exactly."""
+    expected = expected_rows(query.entity, query.filter, query.view)
+    return replace(expected, row=lambda row: max(_EXACT_UP_TO + 1, expected.row(row)))
 
 
 def select_record(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.storage.database import Statement, statement
@@ -77,12 +78,38 @@ def drop_old_versions(key: str) -> Statement[Any]:
     )
 
 
-def catalogs_mark() -> Statement[tuple[int, int]]:
-    """Differs from what it was whenever any tenant's definitions do: versions only grow."""
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A scheduled export, as the graph shows it."""
+
+    tenant_slug: str
+    entity_id: str
+    id: UUID
+    cron: str
+    timezone: str
+    format: str
+
+
+def graph_mark() -> Statement[tuple[int, int, str]]:
+    """Differs from what it was whenever any tenant's definitions or schedules do: versions only
+    grow, and a schedule never changes."""
     return statement(
-        "select count(*), coalesce(sum(catalog_version), 0) from hubblewave.tenants",
+        "select count(*), coalesce(sum(catalog_version), 0), (select coalesce(md5(string_agg("
+        "id::text, ',' order by id)), '') from hubblewave.export_jobs where status = 'scheduled')"
+        " from hubblewave.tenants",
         (),
-        lambda row: (int(row[0]), int(row[1])),
+        lambda row: (int(row[0]), int(row[1]), str(row[2])),
+    )
+
+
+def schedule_rows() -> Statement[ScheduleRow]:
+    """Worker only: every scheduled export of every tenant."""
+    return statement(
+        "select t.slug, e.entity_id, e.id, e.schedule, e.timezone, e.format"
+        " from hubblewave.export_jobs e join hubblewave.tenants t on t.id = e.tenant_id"
+        " where e.status = 'scheduled' order by t.slug, e.id",
+        (),
+        lambda row: ScheduleRow(*row),
     )
 
 

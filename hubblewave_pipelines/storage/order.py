@@ -33,9 +33,9 @@ class Joins:
 class Order:
     """The order of the rows of one alias, first where its table is read, then by output names."""
 
-    def __init__(self, keys: Sequence[SortKey], at: int = 0) -> None:
+    def __init__(self, keys: Sequence[SortKey], at: int = 0, joins: Joins | None = None) -> None:
         self._keys = tuple(keys)
-        joins = Joins(at)
+        joins = joins or Joins(at)
         self._expressions = [
             f"{joins.alias(key.path)}.{identifier(key.column.physical)}" for key in self._keys
         ]

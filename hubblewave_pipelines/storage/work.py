@@ -189,12 +189,14 @@ def cancel_unclaimed(tenant_id: UUID, ref_id: UUID) -> Statement[WorkRequest]:
 
 # Ends the job row of a request that ended, so that nobody waits for it for ever. Row security
 # shows it only in a transaction on behalf of the request's tenant.
-_TELL_JOB = (
-    " told as (update hubblewave.import_jobs j set status = ended.state, completed_at = now(),"
-    " error = case when ended.state = 'failed' then jsonb_build_object("
-    "'code', %(code)s::text, 'detail', ended.error) end from ended"
-    " where ended.kind = 'import' and ended.state in ('failed', 'cancelled') and j.id = ended.ref_id"
-    " and j.tenant_id = ended.tenant_id and j.status in ('pending', 'processing'))"
+_TELL_JOB = ",".join(
+    f" told_{kind} as (update hubblewave.{kind}_jobs j set status = ended.state,"
+    " completed_at = now(), error = case when ended.state = 'failed' then jsonb_build_object("
+    "'code', coalesce(%(code)s::text, ended.kind || '.gave_up'), 'detail', ended.error) end"
+    f" from ended where ended.kind = '{kind}' and ended.state in ('failed', 'cancelled')"
+    " and j.id = ended.ref_id and j.tenant_id = ended.tenant_id"
+    " and j.status in ('pending', 'processing'))"
+    for kind in ("import", "export")
 )
 
 
@@ -204,10 +206,10 @@ def give_back(
     error: str,
     *,
     delay: timedelta,
-    code: str = "import.gave_up",
+    code: str | None = None,
 ) -> Statement[WorkRequest]:
     """`run_id` could not do the work: request it again after `delay`, or end it as failed when the
-    attempts are used up, and its job row with it.
+    attempts are used up, and its job row with it, under `code` or as given up.
 
     Needs a transaction on behalf of the request's tenant. No row when another run holds it now.
     """
@@ -231,9 +233,7 @@ def give_back(
     )
 
 
-def end(
-    request: WorkRequest, state: str, error: str, *, code: str = "import.failed"
-) -> Statement[WorkRequest]:
+def end(request: WorkRequest, state: str, error: str, *, code: str) -> Statement[WorkRequest]:
     """End an open request as failed or cancelled, and its job row with it.
 
     Needs a transaction on behalf of the request's tenant. No row when somebody moved it meanwhile.

@@ -9,7 +9,7 @@ from dagster import DagsterEventType, DagsterInstance
 
 from hubblewave_pipelines.core.errors import ImportFailed, Invalid, LostLease, Unavailable
 from hubblewave_pipelines.definitions.entities import definitions_of, state_of
-from hubblewave_pipelines.definitions.imports import REQUEST_TAG
+from hubblewave_pipelines.definitions.requested import REQUEST_TAG
 from hubblewave_pipelines.storage import work
 from hubblewave_pipelines.storage.database import Database, statement
 from hubblewave_pipelines.storage.lease import Lease

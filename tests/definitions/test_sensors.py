@@ -11,7 +11,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from hubblewave_pipelines.definitions.entities import definitions_of, state_of
-from hubblewave_pipelines.definitions.imports import run_tags
+from hubblewave_pipelines.definitions.requested import run_tags
 from hubblewave_pipelines.definitions.sensors import settle, why_dead
 from hubblewave_pipelines.storage import work
 from hubblewave_pipelines.storage.database import Database, statement

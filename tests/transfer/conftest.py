@@ -10,15 +10,23 @@ from typing import Any
 import pytest
 
 from hubblewave_pipelines.core.entity import Catalog, Entity
+from hubblewave_pipelines.core.export_request import parse_export
 from hubblewave_pipelines.core.import_options import parse_options
 from hubblewave_pipelines.core.mapping import as_json, parse_mapping
 from hubblewave_pipelines.core.reading import Reading
 from hubblewave_pipelines.settings import Settings
-from hubblewave_pipelines.storage import imports, physical
+from hubblewave_pipelines.storage import exports, imports, physical
 from hubblewave_pipelines.storage.database import Database, statement
 from hubblewave_pipelines.storage.ddl import define
+from hubblewave_pipelines.storage.exports import ExportJob, NewExport
 from hubblewave_pipelines.storage.imports import ImportJob, NewImport, RefusedRow
 from hubblewave_pipelines.storage.tenants import Tenant
+from hubblewave_pipelines.transfer.exports import (
+    ExportOutcome,
+    ExportProgress,
+    folder_of,
+    run_export,
+)
 from hubblewave_pipelines.transfer.formats import read_header
 from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress, run_import
 
@@ -150,3 +158,77 @@ def importing(
     owner_database: Database, worker_database: Database, tenant: Tenant, tmp_path: Path
 ) -> Importing:
     return Importing(owner_database, worker_database, tenant, tmp_path)
+
+
+@dataclass
+class Exporting:
+    """One tenant's exports: `ask` for one, `run` it, and `file` to see what it wrote."""
+
+    worker: Database
+    tenant: Tenant
+    importing: Importing
+    settings: Settings
+
+    def ask(self, name: str, format: str = "csv", **asked: Any) -> ExportJob:
+        """The row that the API would write."""
+        assert self.importing.catalog is not None
+        body = {"entity": name, "format": format, **asked}
+        wanted = parse_export(body, catalog=self.importing.catalog)
+        new = NewExport(
+            tenant_id=self.tenant.id,
+            entity_id=wanted.extract.entity.id,
+            entity_name=name,
+            query=wanted.question,
+            format=wanted.format.value,
+            options=wanted.options.as_json(),
+            destination=wanted.destination,
+            created_by=uuid.uuid4(),
+        )
+        with self.worker.transaction(self.tenant.id) as tx:
+            job = tx.one(exports.insert_job(new))
+        assert job is not None
+        return job
+
+    def run(
+        self,
+        job: ExportJob,
+        *,
+        run_id: str = "run-1",
+        still_held: Callable[[], None] = _unheld,
+        progress: Callable[[ExportProgress], None] = lambda _: None,
+    ) -> ExportOutcome:
+        return run_export(
+            self.worker,
+            self.settings,
+            self.tenant.id,
+            job.id,
+            run_id=run_id,
+            still_held=still_held,
+            progress=progress,
+        )
+
+    def file(self, name: str, format: str = "csv", **asked: Any) -> bytes:
+        """What a finished export of the records wrote."""
+        return Path(self.run(self.ask(name, format, **asked)).path).read_bytes()
+
+    def job(self, export_id: uuid.UUID) -> ExportJob:
+        with self.worker.transaction(self.tenant.id) as tx:
+            job = tx.one(exports.job_by_id(self.tenant.id, export_id))
+        assert job is not None
+        return job
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.settings)
+
+    def on_disk(self) -> list[str]:
+        """Names of all files of exports, finished or not."""
+        return sorted(p.name for p in self.folder.glob("*")) if self.folder.exists() else []
+
+
+@pytest.fixture
+def exporting(
+    worker_database: Database, tenant: Tenant, importing: Importing, tmp_path: Path
+) -> Exporting:
+    settings = Settings.model_validate({"data_dir": tmp_path / "data"})
+    return Exporting(worker_database, tenant, importing, settings)

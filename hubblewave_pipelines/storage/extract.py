@@ -1,0 +1,76 @@
+"""`Extract` -> the COPY that sends its rows as CSV, each value in its text form."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from hubblewave_pipelines.core.entity import FieldKind
+from hubblewave_pipelines.core.export_request import Extract
+from hubblewave_pipelines.core.values import TEXT_KINDS
+from hubblewave_pipelines.storage.conditions import alias, where
+from hubblewave_pipelines.storage.database import Statement, statement
+from hubblewave_pipelines.storage.order import Joins, Order
+from hubblewave_pipelines.storage.physical import identifier, qualified
+from hubblewave_pipelines.storage.shown import as_json
+from hubblewave_pipelines.storage.sql import Sql
+
+# What makes a spreadsheet evaluate a cell when it comes first: = + - @ tab, line ends, and the
+# full-width forms of the signs.
+_EVALUATED = "(61,43,45,64,9,10,13,65309,65291,65293,65312)"
+_ROW = alias(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The instant that an export shows: what was committed, in xids, and the time."""
+
+    visible: str  # xmin:xmax:in-progress, as pg_current_snapshot() writes it
+    at: datetime
+
+
+def current_snapshot() -> Statement[Snapshot]:
+    return statement(
+        "select pg_current_snapshot()::text, transaction_timestamp()",
+        (),
+        lambda row: Snapshot(row[0], row[1]),
+    )
+
+
+def _value(kind: FieldKind, name: str, guarded: bool) -> str:
+    if kind is FieldKind.BOOLEAN:
+        return f"{name}::text"
+    if kind in TEXT_KINDS and guarded:
+        return f"case when ascii({name}) in {_EVALUATED} then '''' || {name} else {name} end"
+    return as_json(kind, name)
+
+
+def copy_rows(extract: Extract, *, guarded: bool = False, delimiter: str = ",") -> Statement[Any]:
+    """The rows as CSV without header: null is an empty cell, an empty text is `""`.
+
+    Times are ISO 8601 in UTC. With `guarded`, texts that a spreadsheet would evaluate begin with
+    an apostrophe, and every text is quoted, lest a spreadsheet that expects another delimiter
+    finds the beginning of a cell inside.
+    """
+    joins = Joins()
+    values, quoted = [], []
+    for number, source in enumerate(extract.columns):
+        column = source.column
+        owner = joins.alias(source.path) if source.path else _ROW
+        value = _value(column.kind, f"{owner}.{identifier(column.physical)}", guarded)
+        values.append(f"{value} as v{number}")
+        if guarded and column.kind in TEXT_KINDS:
+            quoted.append(f"v{number}")
+    order = Order(extract.sort, joins=joins)
+    sql = Sql(["copy (select ", ", ".join(values), f" from {qualified(extract.entity)} {_ROW}"])
+    sql.add(joins.text)
+    sql.append(where(extract.filter))
+    if extract.sort:
+        sql.add(f" order by {order.by()}")
+    if extract.limit is not None:
+        sql.add(" limit %s", extract.limit)
+    if extract.offset:
+        sql.add(" offset %s", extract.offset)
+    sql.add(") to stdout (format csv, delimiter %s", delimiter)
+    if quoted:
+        sql.add(f", force_quote ({', '.join(quoted)})")
+    return statement(sql.add(")").text, sql.params)
