@@ -8,7 +8,20 @@ import msgspec
 import structlog
 from fastapi import FastAPI
 
-from api import docs, entities, health, import_events, imports, keys, problems, records, rejects
+from api import (
+    docs,
+    downloads,
+    entities,
+    exports,
+    health,
+    import_events,
+    imports,
+    jobs,
+    keys,
+    problems,
+    records,
+    rejects,
+)
 from api.context import Platform
 from api.dagster import DagsterClient
 from api.gateway import PREFIX, Gateway
@@ -98,7 +111,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router)
-    fixed = [module.router for module in (docs, entities, imports, import_events, rejects, keys)]
+    areas = (docs, entities, imports, import_events, rejects, exports, downloads, jobs, keys)
+    fixed = [module.router for module in areas]
     for router in fixed:
         app.include_router(router, prefix=PREFIX)
     app.include_router(docs.pages)

@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 
 LOCATION = "hubblewave"
 REPOSITORY = "__repository__"
-ASSET_JOB = "imports"
-ADHOC_JOB = "import_adhoc"
+# Of each kind of work: the job of its assets, and the one for assets not in the graph yet.
+ASSET_JOBS = {"import": "imports", "export": "exports"}
+ADHOC_JOBS = {"import": "import_adhoc", "export": "export_adhoc"}
 # A launch is answered in 0.1 s; whoever waits longer is better served by the sensor.
 _TIMEOUT = httpx.Timeout(2.0, connect=0.5)
 
@@ -74,7 +75,7 @@ class DagsterClient:
                 # Most likely an entity newer than the loaded graph; Dagster answers 500 when the
                 # graph holds no asset at all.
                 logger.info("Launching %s without its asset: %s", request.id, refusal)
-                return await self._launch(_selector(ADHOC_JOB), request)
+                return await self._launch(_selector(ADHOC_JOBS[request.kind]), request)
         except (httpx.HTTPError, Refusal) as error:
             self._count("launch", f"work request {request.id}", error)
             return None
@@ -159,4 +160,5 @@ def _selector(job: str) -> dict[str, Any]:
 
 
 def _asset_selector(request: WorkRequest) -> dict[str, Any]:
-    return {**_selector(ASSET_JOB), "assetSelection": [{"path": list(request.asset_key)}]}
+    selected = {"assetSelection": [{"path": list(request.asset_key)}]}
+    return {**_selector(ASSET_JOBS[request.kind]), **selected}

@@ -12,9 +12,10 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from api.body import JsonAnswer, parse
-from api.context import Caller, Context, Platform, Reading, Writing, caller, platform
+from api.context import Caller, Context, Reading, Writing, caller, platform
 from api.idempotency import idempotency_key, once
 from api.imports_shown import find_import, import_id_of, import_json
+from api.launching import launch
 from api.uploads import Upload, receive_upload
 from hubblewave_pipelines.core.asset_keys import import_key
 from hubblewave_pipelines.core.entity import Entity, Json
@@ -103,14 +104,6 @@ def _checked(upload: Upload, entity: Entity, found: Caller, new_id: UUID) -> New
     )
 
 
-async def _launch(held: Platform, request: WorkRequest) -> None:
-    """Best effort: what is not launched here, a sensor launches."""
-    run_id = await held.dagster.launch(request)
-    if run_id is not None:
-        async with held.database.transaction(request.tenant_id) as tx:
-            await tx.run(work.submitted(request.id, run_id))
-
-
 @router.post("")
 async def create_import(found: Uploading, request: Request) -> Response:
     """Accept a file: multipart parts `file`, `entity`, and as JSON `mapping` and `options`.
@@ -149,7 +142,7 @@ async def create_import(found: Uploading, request: Request) -> Response:
             upload.discard()
     if asked is not None:
         with refusing():
-            await _launch(held, asked)
+            await launch(held, asked)
     return answer
 
 
@@ -244,7 +237,7 @@ async def retry_import(import_id: str, found: Uploading, request: Request) -> Re
                 work.insert_request(tenant_id, "import", job.id, key, found.principal.actor_id)
             )
         if asked is not None:
-            await _launch(held, asked)
+            await launch(held, asked)
     return JsonAnswer(
         import_json(job, held), 202, {"Location": str(request.url.path)[: -len("/retry")]}
     )

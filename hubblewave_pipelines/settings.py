@@ -192,6 +192,11 @@ class Settings(BaseSettings):
         return self.spool_dir or self.data_dir / "spool"
 
     @property
+    def export_dir(self) -> Path:
+        """Where finished files wait to be downloaded; beside the uploads, and as private."""
+        return self.spool.resolve() / "exports"
+
+    @property
     def locations(self) -> list[str]:
         """URLs inside which the platform may write and read files."""
         return self.file_locations or [f"file://{self.data_dir.resolve()}/files/{{tenant}}/"]

@@ -154,6 +154,12 @@ class PreconditionRequired(PlatformError):
     code, status, title = "record.precondition_required", 428, "Precondition required"
 
 
+class RangeNotSatisfiable(PlatformError):
+    """No part of the range asked for lies inside the file."""
+
+    code, status, title = "request.range_not_satisfiable", 416, "Range not satisfiable"
+
+
 class Gone(PlatformError):
     """It was there and its time is over: an export's file, or a link to it."""
 

@@ -192,7 +192,7 @@ def cancel_unclaimed(tenant_id: UUID, ref_id: UUID) -> Statement[WorkRequest]:
 _TELL_JOB = ",".join(
     f" told_{kind} as (update hubblewave.{kind}_jobs j set status = ended.state,"
     " completed_at = now(), error = case when ended.state = 'failed' then jsonb_build_object("
-    "'code', coalesce(%(code)s::text, ended.kind || '.gave_up'), 'detail', ended.error) end"
+    "'code', %(code)s::text, 'detail', ended.error) end"
     f" from ended where ended.kind = '{kind}' and ended.state in ('failed', 'cancelled')"
     " and j.id = ended.ref_id and j.tenant_id = ended.tenant_id"
     " and j.status in ('pending', 'processing'))"
@@ -227,13 +227,15 @@ def give_back(
             "run": run_id,
             "error": error,
             "delay": delay,
-            "code": code,
+            "code": code or f"{request.kind}.gave_up",
         },
         _request,
     )
 
 
-def end(request: WorkRequest, state: str, error: str, *, code: str) -> Statement[WorkRequest]:
+def end(
+    request: WorkRequest, state: str, error: str, *, code: str | None = None
+) -> Statement[WorkRequest]:
     """End an open request as failed or cancelled, and its job row with it.
 
     Needs a transaction on behalf of the request's tenant. No row when somebody moved it meanwhile.
@@ -250,7 +252,7 @@ def end(request: WorkRequest, state: str, error: str, *, code: str) -> Statement
             "run": request.run_id,
             "state": state,
             "error": error,
-            "code": code,
+            "code": code or f"{request.kind}.failed",
         },
         _request,
     )

@@ -1,11 +1,10 @@
-"""Where files may be written to or watched: allowed locations as fsspec URLs."""
+"""Files outside the spool: a finished export put where it was asked to go."""
 
 import json
 import os
 import posixpath
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -13,46 +12,7 @@ from fsspec import AbstractFileSystem
 from hubblewave_pipelines.core.errors import ExportFailed, Unavailable
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.exports import ExportJob
-
-
-class NotAllowed(Exception):
-    """The location is none of those that the platform's operator allows; says what to do."""
-
-
-def normal(url: str) -> str:
-    """`url` with its path in its shortest form; a path of this machine becomes a file URL.
-
-    Raises NotAllowed for what is no location.
-    """
-    if url.startswith("/"):
-        url = f"file://{url}"
-    parts = urlsplit(url)
-    if not parts.scheme or "::" in url or parts.query or parts.fragment or "@" in parts.netloc:
-        raise NotAllowed(
-            f"{url[:200]!r} is no location; write file:///folder/ or s3://bucket/folder/"
-        )
-    path = posixpath.normpath(parts.path or "/") if parts.path.strip("/") else ""
-    slash = "/" if parts.path.endswith("/") and path != "/" else ""
-    return f"{parts.scheme}://{parts.netloc}{path}{slash}"
-
-
-def allowed(settings: Settings, tenant: str, url: str) -> str:
-    """The location in its normal form. Raises NotAllowed unless it is inside one that the setting
-    HUBBLEWAVE_FILE_LOCATIONS names; `{tenant}` in those stands for the tenant's slug."""
-    wanted = normal(url)
-    if wanted.startswith("file://"):  # a link must not lead out of what is allowed
-        folder = os.path.realpath(wanted.removeprefix("file://"))
-        wanted = f"file://{folder}{'/' if wanted.endswith('/') else ''}"
-    for place in settings.locations:
-        prefix = normal(place.replace("{tenant}", tenant)).rstrip("/")
-        if prefix.startswith("file://"):
-            prefix = f"file://{os.path.realpath(prefix.removeprefix('file://'))}"
-        if wanted.rstrip("/") == prefix or wanted.startswith(f"{prefix}/"):
-            return wanted
-    places = ", ".join(place.replace("{tenant}", tenant) for place in settings.locations)
-    raise NotAllowed(
-        f"{wanted} is in none of the locations that HUBBLEWAVE_FILE_LOCATIONS allows ({places})"
-    )
+from hubblewave_pipelines.transfer.locations import NotAllowed, allowed
 
 
 def opened(url: str) -> tuple[AbstractFileSystem, str]:

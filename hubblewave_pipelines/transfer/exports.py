@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -130,7 +129,7 @@ class _Export:
     def _write(self, plan: _Plan) -> ExportOutcome:
         ending = extension(plan.format, plan.options.compression)
         # Of this run alone: two runs of one export, one of them lost, cannot meet in a file.
-        path = folder_of(self.settings) / f"{_plain(self.run_id)}-{self.export_id.hex}{ending}"
+        path = self.settings.export_dir / f"{_plain(self.run_id)}-{self.export_id.hex}{ending}"
         name = file_name(plan.job, plan.extract.entity, plan.options, plan.format)
         inner = name.removesuffix(".zip").removesuffix(".gz")
         with writing(path, plan.options.compression, inner) as file:
@@ -226,11 +225,6 @@ class _Export:
         if job.status == "failed":
             raise ExportFailed(str((job.error or {}).get("detail", "It has failed already.")))
         return _outcome(job)
-
-
-def folder_of(settings: Settings) -> Path:
-    """Where finished files wait to be downloaded; beside the uploads, and as private."""
-    return settings.spool.resolve() / "exports"
 
 
 def _plain(run_id: str) -> str:

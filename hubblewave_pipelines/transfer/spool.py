@@ -1,4 +1,4 @@
-"""The end of uploaded files: removed once no import can need them any more."""
+"""The end of files: uploads that no import can need any more, exports whose time is over."""
 
 import re
 import time
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from hubblewave_pipelines.storage import tenants, uploads
+from hubblewave_pipelines.storage import exports, tenants, uploads
 from hubblewave_pipelines.storage.database import Database
 
 _OURS = re.compile(r"[0-9a-f]{32}\.(?:upload|partial)")  # as the API names them
+_EXPORTED = re.compile(r"[0-9a-zA-Z-]{1,64}-[0-9a-f]{32}\.[a-z0-9.]+(?:\.tmp)?")
 _UNKNOWN_SECONDS = 24 * 3600  # an upload in progress has no row yet
 _BATCH = 1_000
 
@@ -52,6 +53,38 @@ def clear_spool(database: Database, spool: Path, *, keep: timedelta) -> Cleared:
         for path in map(Path, sorted(unknown)):
             if _age(path) > _UNKNOWN_SECONDS:
                 cleared += Cleared(unknown=1, size=_remove(path))
+    return cleared
+
+
+def clear_exports(
+    database: Database, folder: Path, *, unknown_seconds: float = _UNKNOWN_SECONDS
+) -> Cleared:
+    """Remove exported files whose time is over, and day-old ones that no export promises: those
+    of runs that died.
+
+    Touches only files that bear a name a run gives. Needs a database that may see all tenants.
+    Safe beside running exports and downloads.
+    """
+    if not folder.is_dir():
+        return Cleared()
+    with database.transaction() as tx:
+        everyone = [tenant.id for tenant in tx.all(tenants.all_tenants())]
+    cleared = Cleared()
+    for tenant_id in everyone:
+        with database.transaction(tenant_id) as tx:
+            for name in tx.all(exports.expire_files(tenant_id)):
+                cleared += Cleared(spent=1, size=_remove(Path(name)))
+    ours = [path for path in sorted(folder.resolve().iterdir()) if _EXPORTED.fullmatch(path.name)]
+    old = [path for path in ours if _age(path) > unknown_seconds]
+    for first in range(0, len(old), _BATCH):
+        names = [str(path) for path in old[first : first + _BATCH]]
+        strays: set[str] = set(names)
+        for tenant_id in everyone:
+            with database.transaction(tenant_id) as tx:
+                known = tx.all(exports.known_files(tenant_id, names))
+                strays -= set(known)
+        for name in sorted(strays):
+            cleared += Cleared(unknown=1, size=_remove(Path(name)))
     return cleared
 
 

@@ -9,6 +9,7 @@ from hubblewave_pipelines.core.entity import Entity, Field, FieldKind, Relation,
 from hubblewave_pipelines.definitions.resources import Platform
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.defs_states import GraphRow
+from hubblewave_pipelines.transfer.exports import ExportOutcome, ExportProgress
 from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress
 
 
@@ -102,3 +103,32 @@ class ScriptedPlatform(Platform):
         progress: Callable[[ImportProgress], None],
     ) -> ImportOutcome:
         return SCRIPTS[self.url](import_id, still_held, progress)
+
+    def run_export(
+        self,
+        tenant_id: UUID,
+        export_id: UUID,
+        *,
+        run_id: str,
+        still_held: Callable[[], None],
+        progress: Callable[[ExportProgress], None],
+    ) -> ExportOutcome:
+        script = SCRIPTS[self.url]
+        script.calls.append(export_id)
+        progress(ExportProgress(5, 10))
+        script.before_end()
+        still_held()
+        if script.error is not None:
+            raise script.error
+        return ExportOutcome(
+            status="cancelled" if script.status == "cancelled" else "completed",
+            rows=10,
+            size=100,
+            sha256="ab" * 32,
+            path="/spool/exports/file.csv",
+            delivered_to=None,
+            format="csv",
+            snapshot="1:1:",
+            entity_name="Airport",
+            columns=[("code", "text"), ("home.code", "text")],
+        )

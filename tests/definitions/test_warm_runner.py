@@ -17,8 +17,8 @@ from dagster._core.launcher import LaunchRunContext, WorkerStatus
 
 from hubblewave_pipelines.definitions import entities, launcher
 from hubblewave_pipelines.definitions.defs_state import PgDefsStateStorage
-from hubblewave_pipelines.definitions.requested import run_tags
 from hubblewave_pipelines.definitions.launcher import LAUNCHER_TAG, WarmRunLauncher, ask_runner
+from hubblewave_pipelines.definitions.requested import run_tags
 from hubblewave_pipelines.definitions.sensors import settle
 from hubblewave_pipelines.storage import work
 from hubblewave_pipelines.storage.database import Database

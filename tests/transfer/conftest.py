@@ -24,7 +24,6 @@ from hubblewave_pipelines.storage.tenants import Tenant
 from hubblewave_pipelines.transfer.exports import (
     ExportOutcome,
     ExportProgress,
-    folder_of,
     run_export,
 )
 from hubblewave_pipelines.transfer.formats import read_header
@@ -219,7 +218,7 @@ class Exporting:
 
     @property
     def folder(self) -> Path:
-        return folder_of(self.settings)
+        return self.settings.export_dir
 
     def on_disk(self) -> list[str]:
         """Names of all files of exports, finished or not."""

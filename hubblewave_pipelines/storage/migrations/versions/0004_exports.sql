@@ -78,3 +78,19 @@ begin
   end loop;
 end $$;
 create policy worker on hubblewave.import_watches for select to hubblewave_worker using (active);
+
+-- The summary of an export, whoever ended it.
+create function hubblewave.tell_export() returns trigger language plpgsql
+  security definer set search_path = pg_catalog set timezone = 'UTC'
+as $$
+begin
+  insert into hubblewave.events (tenant_id, type, ordering_key, data) values (
+    new.tenant_id, 'export.' || new.status, new.id::text,
+    json_build_object('id', new.id, 'entity', new.entity_name, 'format', new.format,
+      'status', new.status, 'totalRecords', new.total_records, 'error', new.error)::text);
+  return null;
+end $$;
+revoke all on function hubblewave.tell_export() from public;
+create trigger tell after update of status on hubblewave.export_jobs for each row
+  when (new.status is distinct from old.status and new.status in ('completed', 'failed'))
+  execute function hubblewave.tell_export();

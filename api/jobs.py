@@ -1,0 +1,62 @@
+"""/api/v1/jobs/{id}: anything that takes its time, in one shape."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api.body import JsonAnswer
+from api.context import Context, Platform, Reading, platform
+from api.exports_shown import export_json
+from api.imports_shown import import_json
+from hubblewave_pipelines.core.errors import NotFound
+from hubblewave_pipelines.core.parameters import refuse_parameters
+from hubblewave_pipelines.storage import exports, imports
+
+router = APIRouter(prefix="/jobs")
+
+_SHARED = (
+    "id",
+    "entity",
+    "status",
+    "progress",
+    "totalRecords",
+    "error",
+    "cancelRequested",
+    "runUrl",
+    "createdAt",
+    "startedAt",
+    "completedAt",
+)
+
+
+async def _import(context: Context, job_id: UUID, held: Platform) -> dict[str, Any] | None:
+    job = await context.tx.one(imports.job_by_id(context.principal.tenant_id, job_id))
+    return None if job is None else import_json(job, held)
+
+
+async def _export(context: Context, job_id: UUID, held: Platform) -> dict[str, Any] | None:
+    job = await context.tx.one(exports.job_by_id(context.principal.tenant_id, job_id))
+    return None if job is None else export_json(job, held)
+
+
+# Kind of job -> how one of it is found. A new kind is added here.
+_KINDS = {"import": _import, "export": _export}
+
+
+@router.get("/{job_id}")
+async def get_job(job_id: str, context: Reading, request: Request) -> Response:
+    """An import or an export, as far as all jobs are alike; `url` has the rest."""
+    refuse_parameters(request.query_params.multi_items())
+    held = platform(request)
+    try:
+        wanted = UUID(job_id)
+    except ValueError as error:
+        raise NotFound(f"There is no job {job_id[:60]}.") from error
+    for kind, find in _KINDS.items():
+        found = await find(context, wanted, held)
+        if found is not None:
+            shown = {name: found[name] for name in _SHARED}
+            return JsonAnswer({"kind": kind, **shown, "url": f"/api/v1/{kind}s/{wanted}"})
+    raise NotFound(f"There is no job {wanted}.")

@@ -1,0 +1,13 @@
+"""Launching the run of a work request right after its commit, so that its client need not wait."""
+
+from api.context import Platform
+from hubblewave_pipelines.storage import work
+from hubblewave_pipelines.storage.work import WorkRequest
+
+
+async def launch(held: Platform, request: WorkRequest) -> None:
+    """Best effort: what is not launched here, a sensor launches."""
+    run_id = await held.dagster.launch(request)
+    if run_id is not None:
+        async with held.database.transaction(request.tenant_id) as tx:
+            await tx.run(work.submitted(request.id, run_id))
