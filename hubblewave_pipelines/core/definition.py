@@ -183,6 +183,9 @@ def _relation_as_json(relation: Relation) -> dict[str, Json]:
 def to_stored(entity: Entity) -> dict[str, Json]:
     """What the control table keeps; everything but the schema, which is the tenant's."""
     stored = as_json(entity)
+    for body, field in zip(stored["fields"], entity.fields, strict=True):
+        if field.earlier:
+            body["earlier"] = [kind.value for kind in field.earlier]
     for body, relation in zip(stored["relationships"], entity.relations, strict=True):
         if relation.kind is RelationKind.MANY_TO_MANY:
             body |= {"link": relation.link, "forward": relation.forward}

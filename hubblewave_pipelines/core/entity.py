@@ -61,10 +61,16 @@ class Field:
     min: float | int | str | None = None  # number for numeric kinds, ISO text for date kinds
     max: float | int | str | None = None
     pattern: str | None = None  # RE2 syntax, must match the whole value
+    earlier: tuple[FieldKind, ...] = ()  # kinds it had, oldest first; each had a column of its own
+
+    @property
+    def key(self) -> str:
+        """What the field's present column and index are named after."""
+        return f"{self.id}_{len(self.earlier)}" if self.earlier else self.id
 
     @property
     def column(self) -> str:
-        return f"c_{self.id}"
+        return f"c_{self.key}"
 
 
 @dataclass(frozen=True, slots=True)

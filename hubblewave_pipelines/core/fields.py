@@ -3,13 +3,21 @@
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 
 import re2
 
 from hubblewave_pipelines.core.entity import Entity, Field, FieldKind, Json
 from hubblewave_pipelines.core.identity import opaque_id
 from hubblewave_pipelines.core.reading import Reading, below, storable
-from hubblewave_pipelines.core.values import ORDERED_KINDS, Refused, from_json, limit, pattern
+from hubblewave_pipelines.core.values import (
+    ORDERED_KINDS,
+    TEXT_KINDS,
+    Refused,
+    from_json,
+    limit,
+    pattern,
+)
 
 MOST_FIELDS, MOST_CHOICES, LONGEST_TEXT = 200, 500, 10_000_000
 # An index entry holds at most 2,704 bytes, and a character takes up to four of them.
@@ -101,8 +109,17 @@ def read_fields(
     fields: list[tuple[Field, str]] = []
     for item, pointer in reading.objects(body, "fields", "#", most=MOST_FIELDS):
         known = by_id if item.get("id") is not None else by_name
-        fields.append((_read(reading, item, pointer, known, claimed), pointer))
+        field = _read(reading, item, pointer, known, claimed)
+        fields.append((replace(field, earlier=_earlier(field, existing)), pointer))
     return fields
+
+
+def _earlier(field: Field, existing: Entity | None) -> tuple[FieldKind, ...]:
+    """The kinds the field had. Kinds of text share a column, so that no new one begins."""
+    was = next((f for f in existing.fields if f.id == field.id), None) if existing else None
+    if was is None or field.kind is was.kind or {field.kind, was.kind} <= TEXT_KINDS:
+        return () if was is None else was.earlier
+    return (*was.earlier, was.kind)
 
 
 def _read(
@@ -296,4 +313,5 @@ def field_from_json(body: dict[str, Json]) -> Field:
         min=_kept_number(kind, body.get("min")),
         max=_kept_number(kind, body.get("max")),
         pattern=body.get("pattern"),
+        earlier=tuple(FieldKind(word) for word in body.get("earlier", ())),
     )

@@ -28,6 +28,7 @@ from hubblewave_pipelines.core.errors import (
 )
 from hubblewave_pipelines.core.relations import dependents
 from hubblewave_pipelines.storage import ledger
+from hubblewave_pipelines.storage.backfill import fill
 from hubblewave_pipelines.storage.capture import follow_webhooks
 from hubblewave_pipelines.storage.catalog import load_definitions
 from hubblewave_pipelines.storage.database import Database, Transaction
@@ -103,7 +104,7 @@ class Definitions:
     ) -> Catalog:
         """Make it so. Raises Conflict when the records do not allow it and Unavailable when the
         table cannot be locked; then everything is as it was."""
-        self.steps = steps = plan_change(before, after, self.catalog)
+        self.steps = steps = plan_change(before, after, self.catalog, force=force)
         if not steps:
             return self.catalog
         with self._connection.transaction():
@@ -146,7 +147,13 @@ class Definitions:
     def _build(self, entity: Entity, step: Step) -> None:
         proof = step.proof
         try:
-            if step.index is not None:
+            if step.backfill is not None:
+                fill(
+                    entity,
+                    step.backfill,
+                    lambda work: self._patiently(work, lock_timeout=_BUILD_LOCK_TIMEOUT),
+                )
+            elif step.index is not None:
                 self._build_index(entity, step.index, step.sql[0])
             elif proof is not None and proof.values is not None:
                 with self._connection.transaction():
@@ -158,6 +165,8 @@ class Definitions:
                     lock_timeout=_BUILD_LOCK_TIMEOUT,
                 )
         except (errors.UniqueViolation, errors.CheckViolation) as violation:
+            if step.backfill is not None:
+                proof = step.backfill.proofs.get(violation.diag.constraint_name or "")
             if proof is None:
                 raise
             with self._connection.transaction():
@@ -355,11 +364,11 @@ def change_definition(
 
 def preview(owner: Database, tenant_id: UUID, wish: Wish) -> list[Step]:
     """The steps that `change_definition` would take, with the same refusals as far as they can
-    be known without scanning the records."""
+    be known by reading: of the values, whether they allow a change of type."""
     with owner.transaction() as tx:
         catalog, schema = load_definitions(tx, tenant_id)
         before, after = wish.read(catalog, schema)
-        steps = plan_change(before, after, catalog)
+        steps = plan_change(before, after, catalog, force=wish.force)
         check_state(tx, before, after, catalog, force=wish.force)
     return steps
 

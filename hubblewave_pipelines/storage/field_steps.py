@@ -2,8 +2,10 @@
 
 from hubblewave_pipelines.core.entity import Entity, FieldKind
 from hubblewave_pipelines.storage import physical
+from hubblewave_pipelines.storage.conversions import retyped
 from hubblewave_pipelines.storage.physical import identifier, qualified
 from hubblewave_pipelines.storage.steps import Lock, Phase, Proof, Step
+from hubblewave_pipelines.storage.type_steps import type_steps
 
 
 def rule_steps(before: Entity, after: Entity) -> list[Step]:
@@ -16,8 +18,8 @@ def rule_steps(before: Entity, after: Entity) -> list[Step]:
     ]
 
 
-def column_steps(before: Entity, after: Entity) -> list[Step]:
-    """Steps for fields that came or went, and for their defaults."""
+def column_steps(before: Entity, after: Entity, *, force: bool = False) -> list[Step]:
+    """Steps for fields that came, went or changed their type, and for their defaults."""
     table = qualified(after)
     old = {field.id: field for field in before.fields}
     new = {field.id: field for field in after.fields}
@@ -35,6 +37,8 @@ def column_steps(before: Entity, after: Entity) -> list[Step]:
                     breaking=field.required and field.default is None,
                 )
             )
+        elif retyped(old[field.id].kind, field.kind):
+            steps += type_steps(after, old[field.id], field, force=force)
         elif physical.default_of(field) != physical.default_of(old[field.id]):
             constant = physical.default_of(field)
             action = "drop default" if constant is None else f"set default {constant}"
@@ -52,7 +56,7 @@ def column_steps(before: Entity, after: Entity) -> list[Step]:
             changes = f"alter column {column} drop not null, alter column {column} drop default"
             statements = [f"alter table {table} {changes}"]
             if field.unique:
-                statements.append(f"drop index if exists {identifier(after.schema)}.u_{field.id}")
+                statements.append(f"drop index if exists {identifier(after.schema)}.u_{field.key}")
             steps.append(
                 Step(
                     f"retire the field {field.name}: its values stay in the table, out of reach",
@@ -78,7 +82,7 @@ def _checks(before: Entity, after: Entity) -> list[Step]:
                 Phase.EXPAND,
                 (f"alter table {table} add constraint {name} check ({check.condition}) not valid",),
                 Lock.ACCESS_EXCLUSIVE,
-                breaking=any(f.column == check.column for f in before.fields),
+                breaking=any(f.id in check.name for f in before.fields),
             )
         )
         steps.append(
@@ -104,7 +108,8 @@ def _checks(before: Entity, after: Entity) -> list[Step]:
 
 def newly_required(before: Entity, after: Entity) -> dict[str, str]:
     """Columns to be made NOT NULL after a scan: all but new fields, which are so from the start."""
-    new_fields = {f.column for f in after.fields} - {f.column for f in before.fields}
+    old = {f.id for f in before.fields}
+    new_fields = {f.column for f in after.fields if f.id not in old}
     was, now = physical.required_columns(before), physical.required_columns(after)
     return {c: name for c, name in now.items() if c not in was and c not in new_fields}
 
@@ -172,10 +177,12 @@ def _unique(before: Entity, after: Entity) -> list[Step]:
                 proof=Proof(field.column, field.name, "unique"),
             )
         )
-    kept = {f.id for f in after.fields}
+    kept = {f.id: f for f in after.fields}
     steps += [
         Step(
-            f"{was[name].name} need no longer be unique",
+            f"{was[name].name} need no longer be unique"
+            if not kept[was[name].id].unique
+            else f"drop the index of the old values of {was[name].name}",
             Phase.SETTLE,
             (f"drop index if exists {identifier(after.schema)}.{name}",),
             Lock.ACCESS_EXCLUSIVE,
@@ -207,7 +214,7 @@ def _unseen_rules(before: Entity, after: Entity) -> list[Step]:
                     proof=Proof(field.column, field.name, rule, values=field),
                 )
             )
-        elif field.kind is not was.kind:
+        elif field.kind is not was.kind and not retyped(was.kind, field.kind):
             steps.append(
                 Step(
                     f"change the type of {field.name} from {was.kind} to {field.kind}", Phase.SETTLE

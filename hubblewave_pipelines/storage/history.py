@@ -9,7 +9,7 @@ from hubblewave_pipelines.core.entity import SYSTEM_COLUMNS, Entity, FieldKind
 from hubblewave_pipelines.core.query import columns_of
 from hubblewave_pipelines.core.versions import Version, versions_from
 from hubblewave_pipelines.storage.database import Statement, statement
-from hubblewave_pipelines.storage.history_table import history_table
+from hubblewave_pipelines.storage.history_table import former, history_table
 from hubblewave_pipelines.storage.physical import default_of, identifier, qualified
 from hubblewave_pipelines.storage.records import Written, returning
 from hubblewave_pipelines.storage.shown import as_json, record_object
@@ -53,7 +53,7 @@ def select_versions(
     sql.add("select 2 * h.n as _position, h.deleted_at as _deleted_at,")
     sql.add(f" h.deleted_by as _deleted_by, s.* from (select * from {history} h where h.id = %s")
     sql.add(f" and {past} order by h.n desc limit {limit}) h,", record_id, *bound)
-    sql.add(f" lateral jsonb_populate_record(null::{table}, h.record) s")
+    sql.add(f" lateral {former(entity, 'h.record')} s")
     sql.add(f" union all select {present}, null, null, t.* from {table} t", record_id)
     sql.add(" where t.id = %s) state", record_id)
     if before is not None:
@@ -64,12 +64,11 @@ def select_versions(
 
 def _state(entity: Entity, record_id: UUID, version: int) -> Sql:
     """`state`: the row of a version that was replaced or deleted; the latest, if there are two."""
-    table = qualified(entity)
     return Sql(
         [
             f"with state as materialized (select s.* from (select record from {history_table(entity)}"
             " where id = %s and version = %s order by n desc limit 1) h,"
-            f" lateral jsonb_populate_record(null::{table}, h.record) s) "
+            f" lateral {former(entity, 'h.record')} s) "
         ],
         [record_id, version],
     )

@@ -5,11 +5,35 @@ statement; the functions behind the triggers are in revision 0003.
 """
 
 from hubblewave_pipelines.core.entity import Entity
-from hubblewave_pipelines.storage.physical import guarded, identifier, qualified
+from hubblewave_pipelines.storage.conversions import conversion
+from hubblewave_pipelines.storage.physical import SQL_TYPES, guarded, identifier, qualified
 
 
 def history_table(entity: Entity) -> str:
     return f"{identifier(entity.schema)}.{identifier('h_' + entity.id)}"
+
+
+def former(entity: Entity, record: str) -> str:
+    """A row of the entity's table as the history's jsonb `record` has it.
+
+    What a field held under an earlier type is shown as a value of its present type, or not at all
+    where it has none.
+    """
+    table, pairs = qualified(entity), []
+    for field in entity.fields:
+        if not field.earlier:
+            continue
+        kinds = (*field.earlier, field.kind)
+        value = ""
+        for number, kind in enumerate(kinds):
+            name = f"c_{field.id}_{number}" if number else f"c_{field.id}"
+            held = f"({record} ->> '{name}')::{SQL_TYPES[kind]}"
+            step = conversion(kinds[number - 1], kind) if number else None
+            value = held if step is None else f"coalesce({held}, {step.of(value)})"
+        pairs.append(f"'{field.column}', {value}")
+    if pairs:
+        record = f"{record} || jsonb_build_object({', '.join(pairs)})"
+    return f"jsonb_populate_record(null::{table}, {record})"
 
 
 def create_history(entity: Entity, tenant_id: str) -> list[str]:

@@ -306,7 +306,7 @@ def _database_fault(plan: MergePlan, row: int, error: psycopg.Error) -> RowFault
     """What validation let through and PostgreSQL did not, by public name where it says which."""
     about = f"{error.diag.column_name or ''} {error.diag.constraint_name or ''}"
     # Constraints are named after the opaque id of their column, which follows its prefix.
-    names = [t.name for t in plan.targets if t.column.strip('"').partition("_")[2] in about]
+    names = [t.name for t in plan.targets if t.column.strip('"').split("_")[1] in about]
     name = names[0] if names else ""
     code = "unique" if isinstance(error, pg.UniqueViolation) else "rule"
     what = name or "the row"

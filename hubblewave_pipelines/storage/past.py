@@ -8,7 +8,7 @@ since, each with one look into the history.
 
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.query import Deleted, View
-from hubblewave_pipelines.storage.history_table import history_table
+from hubblewave_pipelines.storage.history_table import former, history_table
 from hubblewave_pipelines.storage.physical import identifier, qualified
 from hubblewave_pipelines.storage.sql import Sql
 
@@ -37,7 +37,7 @@ def rows(entity: Entity, view: View) -> Sql:
     gone = (
         f"select g.id, {_columns(entity, 's')}, g.deleted_at from (select distinct on (h.id) h.id,"
         f" h.deleted_at, h.record from {history} h where h.deleted_at is not null"
-        f" order by h.id, h.n desc) g, lateral jsonb_populate_record(null::{table}, g.record) s"
+        f" order by h.id, h.n desc) g, lateral {former(entity, 'g.record')} s"
         f" where not exists (select from {table} p where p.id = g.id)"
     )
     if view.deleted is Deleted.ONLY:
@@ -57,5 +57,5 @@ def _as_of(entity: Entity, view: View) -> Sql:
     sql.add(f" and not exists (select from {table} p where p.id = h.id)) c, lateral (")
     sql.add(f"select h.deleted_at, h.record from {history} h where h.id = c.id")
     sql.add(f" and {_CHANGED} <= %s order by h.n desc limit 1) was, ", at)
-    sql.add(f"lateral jsonb_populate_record(null::{table}, was.record) s")
+    sql.add(f"lateral {former(entity, 'was.record')} s")
     return sql.add(" where was.deleted_at is null or was.deleted_at > %s)", at)

@@ -145,7 +145,7 @@ def required_columns(entity: Entity) -> dict[str, str]:
 
 
 def unique_indexes(entity: Entity) -> dict[str, Field]:
-    return {f"u_{f.id}": f for f in entity.fields if f.unique}
+    return {f"u_{f.key}": f for f in entity.fields if f.unique}
 
 
 def reference_indexes(entity: Entity) -> dict[str, Relation]:

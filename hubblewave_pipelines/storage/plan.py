@@ -3,8 +3,8 @@
 from hubblewave_pipelines.core.entity import Catalog, Entity, RelationKind
 from hubblewave_pipelines.core.errors import Conflict, Fault
 from hubblewave_pipelines.core.relations import dependents
-from hubblewave_pipelines.core.values import TEXT_KINDS
 from hubblewave_pipelines.storage import physical
+from hubblewave_pipelines.storage.conversions import conversion, retyped
 from hubblewave_pipelines.storage.field_steps import column_steps, newly_required, rule_steps
 from hubblewave_pipelines.storage.history_table import create_history, history_table
 from hubblewave_pipelines.storage.physical import identifier, qualified
@@ -15,12 +15,16 @@ from hubblewave_pipelines.storage.relation_steps import (
     target_of,
 )
 from hubblewave_pipelines.storage.steps import Lock, Phase, Step
+from hubblewave_pipelines.storage.type_steps import undo_type_steps
 
 
-def plan_change(before: Entity | None, after: Entity | None, catalog: Catalog) -> list[Step]:
-    """The steps from one definition to the other, in order; [] when nothing differs.
+def plan_change(
+    before: Entity | None, after: Entity | None, catalog: Catalog, *, force: bool = False
+) -> list[Step]:
+    """The steps from one definition to the other, in order; [] when nothing differs. With `force`
+    a change of type may lose values.
 
-    Raises Conflict where the stored values would have to change their type.
+    Raises Conflict where no value of the old type could be one of the new.
     """
     if before is None and after is not None:
         return [*_create(after, catalog), _publish(f"publish {after.name}")]
@@ -30,7 +34,7 @@ def plan_change(before: Entity | None, after: Entity | None, catalog: Catalog) -
         return []
     _refuse_new_types(before, after)
     steps = [
-        *column_steps(before, after),
+        *column_steps(before, after, force=force),
         *relation_steps(before, after, catalog),
         *rule_steps(before, after),
         *_renames(before, after, catalog),
@@ -64,6 +68,7 @@ def undo_steps(before: Entity | None, after: Entity | None, catalog: Catalog) ->
     new_links = physical.links(after).keys() - physical.links(before).keys()
     new_links -= links_elsewhere(before, catalog)
     return [
+        *undo_type_steps(before, after),
         *(f"drop index if exists {identifier(after.schema)}.{i}" for i in sorted(indexes)),
         *(f"alter table {table} drop constraint if exists {c}" for c in sorted(constraints)),
         *(f"alter table {table} drop column if exists {c}" for c in sorted(added - kept)),
@@ -120,14 +125,14 @@ def _refuse_new_types(before: Entity, after: Entity) -> None:
     faults = [
         Fault(
             "unsupported",
-            f"{field.name} cannot change from {old[field.id].kind} to {field.kind}: "
-            "not supported yet; add a new field",
+            f"{field.name} cannot change from {old[field.id].kind} to {field.kind}: no value of one "
+            "is a value of the other; go by way of text, or add a new field",
             f"#/fields/{index}/type",
         )
         for index, field in enumerate(after.fields)
         if field.id in old
-        and field.kind is not old[field.id].kind
-        and not {field.kind, old[field.id].kind} <= TEXT_KINDS
+        and retyped(old[field.id].kind, field.kind)
+        and conversion(old[field.id].kind, field.kind) is None
     ]
     if faults:
         raise Conflict("The stored values cannot change their type.", faults=faults)

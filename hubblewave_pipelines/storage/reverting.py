@@ -12,7 +12,7 @@ from uuid import UUID
 
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.storage.database import Statement, statement
-from hubblewave_pipelines.storage.history_table import history_table
+from hubblewave_pipelines.storage.history_table import former, history_table
 from hubblewave_pipelines.storage.physical import identifier, literal, qualified
 
 _FIRST = UUID(int=0)
@@ -58,7 +58,7 @@ def restore_changed(
         " where t.id = any(%(ids)s) and t.updated_by = %(import)s)"
         f" update {table} t set {sets}version = t.version + 1, updated_at = now(),"
         " xid = pg_current_xact_id(), updated_by = %(revert)s"
-        f" from b, lateral jsonb_populate_record(null::{table}, b.record) v"
+        f" from b, lateral {former(entity, 'b.record')} v"
         " where b.record is not null and t.id = b.id",
         {"ids": list(record_ids), "import": import_id, "revert": revert_id},
     )

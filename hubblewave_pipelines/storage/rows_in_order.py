@@ -9,6 +9,7 @@ from hubblewave_pipelines.storage.database import Transaction
 from hubblewave_pipelines.storage.physical import qualified, spelled
 from hubblewave_pipelines.storage.relation_steps import links_elsewhere
 from hubblewave_pipelines.storage.steps import Proof
+from hubblewave_pipelines.storage.type_steps import type_proofs
 
 _MOST_COUNTED = 1_000_000
 _SAMPLES = 5
@@ -19,7 +20,7 @@ def check_state(
 ) -> None:
     """Raises Conflict when the change contradicts the present state; reads only.
 
-    `force` lets a change remove records and links that hold data.
+    `force` lets a change remove records and links that hold data, and lose values to a new type.
     """
     if before is None:
         return
@@ -38,6 +39,8 @@ def check_state(
             )
         return
     _check_new_required(tx, before, after)
+    if not force:
+        _check_new_types(tx, before, after)
     kept = physical.links(after).keys() | links_elsewhere(before, catalog)
     for link, relation in physical.links(before).items():
         if link in kept or force:
@@ -74,6 +77,15 @@ def _check_new_required(tx: Transaction, before: Entity, after: Entity) -> None:
     if faults and _count(tx, qualified(before), most=0) != "0":
         detail = f"{before.name} has records that the new definition would leave incomplete."
         raise Conflict(detail, faults=faults)
+
+
+def _check_new_types(tx: Transaction, before: Entity, after: Entity) -> None:
+    table = qualified(before)
+    for proof in type_proofs(before, after):
+        wrong = f"select 1 from {table} where not {proof.condition} limit 1"  # noqa: S608 - physical names
+        if tx.one(spelled(wrong)) is not None:
+            refused = explain(tx, before, proof)
+            raise Conflict(f"{refused.detail} With ?force=true what does not convert is lost.")
 
 
 def _count(tx: Transaction, table: str, *, most: int = _MOST_COUNTED) -> str:

@@ -1,5 +1,6 @@
 """A step of a change of definition: what it does, what it locks, what it means for people."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +11,7 @@ class Lock(StrEnum):
     """The strongest lock a step takes on the table; named as PostgreSQL names it."""
 
     NONE = "none"
+    ROW_EXCLUSIVE = "ROW EXCLUSIVE"  # reads and writes go on
     SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"  # reads and writes go on
     SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"  # reads go on
     ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"  # nothing goes on, for an instant
@@ -37,20 +39,34 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class Backfill:
+    """Values of a new column from those of another, for the rows that were there before.
+
+    `proofs` explain, by the name of the constraint that refuses a row, what was wrong with it.
+    """
+
+    column: str
+    source: str
+    value: str  # over the row's own columns
+    proofs: Mapping[str, Proof]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     description: str
     phase: Phase
     sql: tuple[str, ...] = ()
     lock: Lock = Lock.NONE
-    rewrite: bool = False  # whether every row is written anew; no step of ours does
+    rewrite: bool = False  # whether every row is written anew, which is done bit by bit
     breaking: bool = False  # whether a client written against the old definition may fail
     destructive: bool = False  # whether stored values are lost or can no longer be reached
     index: str | None = None  # the index that this step builds concurrently
     proof: Proof | None = None
+    backfill: Backfill | None = None
 
     @property
     def transactional(self) -> bool:
-        return self.index is None
+        return self.index is None and self.backfill is None
 
     def as_json(self) -> dict[str, Json]:
         return {

@@ -91,6 +91,69 @@ def test_no_request_is_lost_while_definitions_change(
     assert found == made
 
 
+def test_no_write_is_lost_while_a_field_changes_its_type(
+    admin: httpx.Client,
+    connect: Callable[..., httpx.Client],
+    key_for: Callable[..., str],
+    tenant: Tenant,
+) -> None:
+    """Every acknowledged value is there under the last type, and every version in the history."""
+
+    def counted(kind: str) -> dict[str, Any]:
+        return contact({"name": "count", "type": kind})
+
+    assert admin.post(ENTITIES, json=counted("integer")).status_code == 201
+    idle = [{"code": "idle", "count": number} for number in range(500)]
+    assert admin.post("/api/v1/contacts/bulk", json={"items": idle}).status_code == 200
+    over = threading.Event()
+    clients = [connect(key_for(tenant, "write")) for _ in range(3)]
+
+    def work(client: httpx.Client) -> tuple[str, int, list[str]]:
+        """Count a record up, one by one and in bulk: (its id, how far, what went wrong)."""
+        wrong: list[str] = []
+        record = client.post("/api/v1/contacts", json={"code": "busy", "count": 0}).json()["id"]
+        number = 0
+        while not over.is_set() or number < 5:
+            number += 1
+            change = {"id": record, "set": {"count": number}}
+            answer = (
+                client.patch(f"/api/v1/contacts/{record}", json={"count": number})
+                if number % 2
+                else client.patch("/api/v1/contacts/bulk", json={"items": [change]})
+            )
+            shown = client.get(f"/api/v1/contacts/{record}")
+            if answer.status_code != 200 or float(shown.json()["count"]) != number:
+                wrong.append(f"{number}: {answer.status_code} {answer.text} {shown.text}")
+        return record, number, wrong
+
+    with ThreadPoolExecutor(len(clients)) as threads:
+        working = [threads.submit(work, client) for client in clients]
+        try:
+            for kind in ("decimal", "number", "integer", "text"):
+                answer = admin.put(f"{ENTITIES}/Contact", json=counted(kind), timeout=60)
+                assert answer.status_code == 200, answer.text
+                assert any("from here on" in said for said in answer.json()["warnings"])
+                if kind == "integer":
+                    over.set()
+                    results = [done.result(60) for done in working]
+        finally:
+            over.set()
+    assert [line for _, _, wrong in results for line in wrong] == []
+    for record, number, _ in results:
+        path = f"/api/v1/contacts/{record}"
+        assert admin.get(path).json()["count"] == str(number)
+        events = admin.get(f"{path}/history", params={"pageSize": 4}).json()["items"]
+        assert [change["to"] for event in events for change in event["changes"]] == [
+            str(n) for n in range(number, number - 4, -1)
+        ]
+        assert admin.get(path).json()["version"] == number + 1
+        assert admin.post(f"{path}/restore", json={"version": 2}).json()["count"] == "1"
+    texts = {"filter[code]": "idle", "pageSize": 1000, "sort": "id"}
+    items = admin.get("/api/v1/contacts", params=texts).json()["items"]
+    assert [item["count"] for item in items] == [str(number) for number in range(500)]
+    assert {item["version"] for item in items} == {1}
+
+
 def test_a_change_is_visible_to_the_very_next_request_of_another_process(
     admin: httpx.Client,
     api_settings: Any,

@@ -33,6 +33,7 @@ _kinds: dict[str, list[dict[str, Any]]] = {
     "b": [{"type": "enum", "enum": ["x", "y"]}, {"type": "enum", "enum": ["y"]}, {"type": "url"}],
     "c": [{"type": "integer"}, {"type": "integer", "min": 1}, {"type": "integer", "max": 9}],
     "d": [{"type": "decimal"}, {"type": "decimal", "min": 0, "max": "9.5"}],
+    "e": [{"type": "integer"}, {"type": "number"}, {"type": "text"}, {"type": "date"}],
 }
 
 
@@ -70,6 +71,8 @@ def _anonymous(entity: Entity, found: Shape) -> list[str]:
     for id, name in names.items():
         lines = [line.replace(id, name) for line in lines]
     lines = [re.sub(r"k_(\w+)_[0-9a-f]{8}", r"k_\1", line) for line in lines]
+    lines = [line for line in lines if re.search(r"c_e(_[0-9])?_[0-9]x", line) is None]
+    lines = [re.sub(r"([cu]_e)_[0-9]\b", r"\1", line) for line in lines]  # of an earlier type
     known = set(entity.columns.values()) | {"created_by", "updated_by", "xid"}
     retired = {c for c in found.columns if c not in known}
     return sorted(line for line in lines if not any(column in line for column in retired))
