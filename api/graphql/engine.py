@@ -113,7 +113,7 @@ class Engine:
         if kept is not None:
             return kept
         operation = held.documents.operation(text, name)
-        made = _planned(operation, variables, secret)
+        made = planned(operation, variables, secret)
         held.plans.keep(key, made, len(text) + len(key[2]) + len(made.statement.text))
         return made
 
@@ -155,7 +155,8 @@ def _introspected(plan: Plan, variables: dict[str, Json]) -> dict[str, msgspec.R
 _NOTHING = statement("select '{}'", (), lambda row: row[0])
 
 
-def _planned(operation: Operation, given: Mapping[str, Json], secret: bytes) -> Plan:
+def planned(operation: Operation, given: Mapping[str, Json], secret: bytes) -> Plan:
+    """The plan of a query. Raises QueryInvalid and QueryTooLarge."""
     planner = Planner(operation, operation.variables(given), secret)
     members: list[Member] = []
     fixed: dict[str, bytes] = {}

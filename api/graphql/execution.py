@@ -23,13 +23,20 @@ from api.body import JSON
 from api.context import Context, platform
 from api.graphql.documents import chosen, parsed
 from api.graphql.engine import Plan
+from api.graphql.loading import Loading
 from api.graphql.sealing import sealed
 from api.graphql.writing import mutate
 from api.lists import cursor_secret
 from api.reads import Read, read
 from hubblewave_pipelines.core.entity import Catalog, Json
-from hubblewave_pipelines.core.errors import MalformedRequest, MethodNotAllowed, PlatformError
+from hubblewave_pipelines.core.errors import (
+    MalformedRequest,
+    MethodNotAllowed,
+    PlatformError,
+    Unavailable,
+)
 from hubblewave_pipelines.storage.database import AsyncTransaction
+from hubblewave_pipelines.storage.refusals import TOO_COMPLEX
 from hubblewave_pipelines.storage.tenants import Principal
 
 COST_HEADER = "X-Query-Cost"
@@ -111,7 +118,26 @@ async def execute(request: Request, asked: Asked, *, reading_only: bool = False)
 
         return Read(plan.entity, plan.statement, answer)
 
-    return await read(request, prepare)
+    try:
+        return await read(request, prepare)
+    except Unavailable as refused:
+        if not isinstance(refused.__cause__, TOO_COMPLEX):
+            raise
+        return await _loaded(request, asked)
+
+
+async def _loaded(request: Request, asked: Asked) -> Response:
+    """The answer by many small statements, for a document whose one statement is too much."""
+
+    async def load(context: Context, attempt: Attempt) -> Response:
+        operation = platform(request).graphql.operation(
+            context.catalog, asked.query, asked.operation_name
+        )
+        secret = cursor_secret(context.principal)
+        data = await Loading(context.tx, operation, asked.given, secret).data()
+        return Response(msgspec.json.encode({"data": data}), 200, None, JSON)
+
+    return await perform(request, "read", load)
 
 
 async def _refuse(request: Request, refused: PlatformError) -> Response:

@@ -28,6 +28,9 @@ COLLISION = (pg.SerializationFailure, pg.DeadlockDetected)
 # The statement would take as long again.
 SLOW = (pg.QueryCanceled,)
 
+# The statement asks for more than PostgreSQL can plan at once.
+TOO_COMPLEX = (pg.ProgramLimitExceeded, pg.StatementTooComplex, pg.TooManyColumns)
+
 _LOCKED = (pg.LockNotAvailable,)
 
 

@@ -158,7 +158,8 @@ def _page(found: Listing, at: int) -> Sql:
     sql.add(f" order by {order.by()} limit {size + 1}")
     if query.offset:
         sql.add(" offset %s", query.offset)
-    return sql.add(f") {name}) {name})")
+    # One row also where nothing is made of the rows, as of a page that only tells its size.
+    return sql.add(f") {name}) {name} having true)")
 
 
 class _Parts:

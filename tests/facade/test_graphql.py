@@ -174,6 +174,16 @@ def test_related_records_have_pages_and_cursors_of_their_own(ask: Ask) -> None:
     assert second["totalCount"] == 3
 
 
+def test_a_page_may_tell_of_itself_alone(ask: Ask) -> None:
+    found = ask("{ a: orders { pageInfo { totalItems } } b: orders { __typename } c: orders {"
+                " pageInfo { pageSize __typename } totalCount } }")  # fmt: skip
+    assert found["data"] == {
+        "a": {"pageInfo": {"totalItems": 4}},
+        "b": {"__typename": "OrderConnection"},
+        "c": {"pageInfo": {"pageSize": 20, "__typename": "PageInfo"}, "totalCount": 4},
+    }
+
+
 def test_one_record_fragments_and_directives(ask: Ask) -> None:
     found = ask('{ orders(filter: {number: "Z"}) { items { id } } }')
     [order] = found["data"]["orders"]["items"]
