@@ -124,12 +124,11 @@ def restore_deleted(
     own, held = _columns(entity)
     own, held = (f", {own}", f", {held}") if own else ("", "")
     sql = _state(entity, record_id, version)
-    last = f"select version from {history_table(entity)} where id = %s order by n desc limit 1"
-    sql.add(
-        f"insert into {qualified(entity)} (id, created_at, created_by, updated_by, version{own})"
-    )
-    sql.add(f" select id, created_at, created_by, %s, ({last}) + 2{held}", actor_id, record_id)
-    sql.add(" from state on conflict (id) do nothing")
+    last = f"select version, xid from {history_table(entity)} where id = %s order by n desc limit 1"
+    columns = "id, created_at, created_by, updated_by, version, xid"
+    sql.add(f"insert into {qualified(entity)} ({columns}{own}) select id, created_at, created_by, %s,")
+    sql.add(f" last.version + 2, greatest(last.xid, pg_current_xact_id()){held}", actor_id)
+    sql.add(f" from state, ({last}) last on conflict (id) do nothing", record_id)
     return returning(sql, entity)
 
 

@@ -1,7 +1,7 @@
 """The table of an entity's replaced versions, and the triggers that fill it.
 
 An insert writes nothing here. An update or delete, a cascade's too, adds its rows in one INSERT per
-statement; the functions behind the triggers are in revision 0003.
+statement; the functions behind the triggers are in revisions 0003 and 0014.
 """
 
 from hubblewave_pipelines.core.entity import Entity
@@ -47,14 +47,19 @@ def create_history(entity: Entity, tenant_id: str) -> list[str]:
         "  version bigint not null,\n"
         "  deleted_at timestamptz,\n"  # null: this version ended by an update
         "  deleted_by uuid,\n"
-        "  xid xid8 not null default pg_current_xact_id(),\n"
+        "  xid xid8 not null default pg_current_xact_id(),\n"  # the transaction that ended it
         "  record jsonb not null,\n"  # the whole row, by physical column
+        # The transaction that wrote it. A column, because row security keeps the planner from an
+        # index on an expression.
+        "  written xid8 generated always as ((record->>'xid')::xid8) stored,\n"
         "  primary key (id, n)\n)",
         f"create index {identifier('h_' + entity.id + '_deleted')} on {history} (xid, id) "
         "where deleted_at is not null",
+        f"create index {identifier('h_' + entity.id + '_written')} on {history} (written, id)",
         *guarded(history, tenant_id, "select"),
         f"create trigger keep_updated after update on {table} referencing old table as replaced {keep}",
         f"create trigger keep_deleted after delete on {table} referencing old table as replaced {keep}",
         f"create trigger stamp before update on {table} for each row "
-        "when (new.version = old.version) execute function hubblewave.stamp_version()",
+        "when (new.version = old.version or new.xid < old.xid) "
+        "execute function hubblewave.stamp_version()",
     ]

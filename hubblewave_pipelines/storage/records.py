@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from hubblewave_pipelines.core.entity import Entity, FieldKind
 from hubblewave_pipelines.core.query import Column, column_of, columns_of
 from hubblewave_pipelines.storage.database import Statement, statement
+from hubblewave_pipelines.storage.history_table import history_table
 from hubblewave_pipelines.storage.physical import SQL_TYPES, identifier, qualified
 from hubblewave_pipelines.storage.shown import record_object
 from hubblewave_pipelines.storage.sql import Sql
@@ -56,9 +57,11 @@ def insert_record(
     params = [value for _, value in assigned]
     conflict = ""
     if record_id is not None:
-        columns.append("id")
-        slots.append("%s::uuid")
-        params.append(record_id)
+        # A record that was deleted and comes back is told of after its deletion.
+        gone = f"select xid from {history_table(entity)} where id = %s order by n desc limit 1"  # noqa: S608 - names pass `identifier`
+        columns += ["id", "xid"]
+        slots += ["%s::uuid", f"greatest(pg_current_xact_id(), ({gone}))"]
+        params += [record_id, record_id]
         conflict = " on conflict (id) do nothing"
     sql = Sql([f"insert into {qualified(entity)} ("])
     sql.add(", ".join([*columns, "created_by", "updated_by"]))

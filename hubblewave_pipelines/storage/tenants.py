@@ -1,6 +1,6 @@
 """Tenants, and the API keys by which their clients are known."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -120,6 +120,28 @@ def authenticated(key: ApiKey, read: Statement[T]) -> Statement[tuple[Principal,
 def note_keys(ids: Collection[str]) -> Statement[Any]:
     """These keys were used just now; once a minute per key, whichever processes say so."""
     return statement("select hubblewave.note_keys(%s)", (sorted(ids),))
+
+
+def on_behalf(tenant_id: UUID, read: Statement[T]) -> Statement[T]:
+    """A read for a tenant, without a credential, as one statement; its conditions are those of
+    `authenticated`."""
+    if isinstance(read.params, Mapping):
+        raise TypeError("a read on behalf of a tenant takes positional parameters")
+    text = (
+        "select found.* from (select set_config('hubblewave.tenant', %s, true) as tenant) caller "
+        f"left join lateral ({read.text}) found on caller.tenant is not null"
+    )
+    return Statement(text, [str(tenant_id), *read.params], read.row)
+
+
+def still_good(keys: Sequence[ApiKey]) -> Statement[tuple[int, Principal]]:
+    """The index and the principal of those keys that are good at this moment."""
+    text = (
+        "select given.k, found.* from unnest(%s::text[], %s::bytea[]) with ordinality"
+        " as given(id, digest, k), lateral hubblewave.authenticate(given.id, given.digest) found"
+    )
+    params = ([key.id for key in keys], [key.digest for key in keys])
+    return statement(text, params, lambda row: (row[0] - 1, _principal(row[1:])))
 
 
 def control_tables_exist() -> Statement[bool]:
