@@ -123,10 +123,10 @@ def select_events(entity: Entity, since: Place, limit: int) -> Statement[EventPa
     sql.add(f" where back.id = gone.id and back.n > gone.n and back.written = gone.xid) {page})")
     sql.add(f") change order by xid, id limit {size + 1})")
     sql.add(f" select (select xmin::text from horizon), {_VERSION}, coalesce(json_agg(")
-    sql.add("json_build_array(xid::text, id, version, n, gone, state is not null, case when not")
+    sql.add("json_build_array(xid::text, id, version, case when gone then at else n end, gone, at is not null, case when not")
     sql.add(" gone then (select array_agg(key) from jsonb_each(record) as of(key, value)")
     sql.add(" where value is distinct from coalesce(state->key, 'null'::jsonb)) end)")
-    sql.add(" order by xid, id), '[]')::text from told left join lateral (select h.xid as until,")
+    sql.add(" order by xid, id), '[]')::text from told left join lateral (select h.xid as until, h.n as at,")
     # The state that the transaction found: the last that it did not write itself.
     sql.add(f" h.record as state from {history} h where h.id = told.id and (told.n is null")
     sql.add(" or h.n < told.n or told.gone and h.n = told.n)")
