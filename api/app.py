@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import structlog
 from fastapi import FastAPI
+from starlette.routing import WebSocketRoute
 
 from api import (
     docs,
@@ -28,6 +29,9 @@ from api.gateway import PREFIX, Gateway
 from api.graphql import endpoint
 from api.graphql.engine import Engine
 from api.limits import Limits
+from api.subscriptions.hub import Hub
+from api.subscriptions.socket import graphql_socket
+from api.subscriptions.sockets import Sockets
 from api.usage import Usage
 from hubblewave_pipelines import __version__
 from hubblewave_pipelines.core.errors import Misconfigured
@@ -77,23 +81,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             size=chosen.pool_size,
             statement_timeout=chosen.statement_timeout_seconds,
         )
+        catalogs = CatalogCache()
         held = Platform(
             settings=chosen,
             database=database,
             owner=Database(url, Role.OWNER),
-            catalogs=CatalogCache(),
+            catalogs=catalogs,
             dagster=DagsterClient(chosen),
             limits=Limits(chosen),
             usage=Usage(database),
             graphql=Engine(chosen),
+            hub=Hub(database, catalogs),
+            sockets=Sockets(database, chosen.websocket_connections_per_tenant),
         )
         await held.database.open()
         await held.dagster.open()
         held.usage.start()
+        held.hub.start()
+        held.sockets.start()
         app.state.platform = held
         try:
             yield
         finally:
+            await held.sockets.close()
+            await held.hub.close()
             await held.dagster.close()
             await held.usage.close()
             await held.limits.close()
@@ -117,6 +128,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router, prefix=PREFIX)
     app.include_router(docs.pages)
     app.include_router(endpoint.router)
+    app.router.routes.append(WebSocketRoute("/graphql", graphql_socket))
     app.state.documents = docs.Documents(fixed)
     # Whatever no fixed path claims: one handler for the records of all entities.
     app.router.default = records.application(PREFIX)

@@ -58,6 +58,8 @@ async def perform(
                 attempt.context = await begin(request, tx, key, needed)
                 result = await work(attempt.context, attempt)
                 attempt.worked = True
+            if needed != "read":
+                held.hub.wake(attempt.context.principal.tenant_id)
             return result
         except psycopg.Error as error:
             await _judge(error, attempt, held, key, last=number == _ATTEMPTS)

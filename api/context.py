@@ -13,6 +13,8 @@ from starlette.datastructures import Headers
 from api.dagster import DagsterClient
 from api.graphql.engine import Engine
 from api.limits import Limits
+from api.subscriptions.hub import Hub
+from api.subscriptions.sockets import Sockets
 from api.usage import Usage
 from hubblewave_pipelines.core.entity import Catalog
 from hubblewave_pipelines.core.errors import Forbidden, Unauthenticated
@@ -60,6 +62,8 @@ class Platform:
     limits: Limits
     usage: Usage
     graphql: Engine
+    hub: Hub
+    sockets: Sockets
     recall: Recall = field(default_factory=Recall)
 
 

@@ -197,6 +197,9 @@ def application(prefix: str) -> ASGIApp:
     """The ASGI application for everything under `prefix` that no fixed path claims."""
 
     async def records(connection: Connection, receive: Receive, send: Send) -> None:
+        if connection["type"] == "websocket":  # not accepted: its client reads status 403
+            await send({"type": "websocket.close"})
+            return
         request = Request(connection, receive)
         path: str = connection["path"]
         plural, *more = path.removeprefix(f"{prefix}/").split("/")

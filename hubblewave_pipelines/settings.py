@@ -100,6 +100,15 @@ class Settings(BaseSettings):
     graphql_max_cost: int = Field(
         200_000, ge=1, description="Most values a GraphQL document may ask for: rows times fields."
     )
+    websocket_operations: int = Field(
+        100, ge=1, description="Subscriptions and queries a WebSocket runs at a time."
+    )
+    websocket_connections_per_tenant: int = Field(
+        1_000, ge=1, description="WebSockets of a tenant per API process."
+    )
+    websocket_message_bytes: int = Field(
+        1_000_000, gt=0, description="Largest message a client may send on a WebSocket."
+    )
     cors_origins: list[str] = Field(
         default_factory=list, description="Origins whose pages may call the API (JSON list)."
     )

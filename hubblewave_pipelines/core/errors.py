@@ -88,6 +88,13 @@ class QueryTooLarge(MalformedRequest):
     code, title = "graphql.limit", "GraphQL document over a limit"
 
 
+class SubscriptionLagging(PlatformError):
+    """The client of a GraphQL subscription reads more slowly than events come; it may resume."""
+
+    code, status, title = "subscription.lagging", 429, "Client reads too slowly"
+    recovery = Recovery.RETRY
+
+
 class Unauthenticated(PlatformError):
     """No credential, or one that is malformed, unknown, expired or revoked."""
 

@@ -126,7 +126,9 @@ def restore_deleted(
     sql = _state(entity, record_id, version)
     last = f"select version, xid from {history_table(entity)} where id = %s order by n desc limit 1"
     columns = "id, created_at, created_by, updated_by, version, xid"
-    sql.add(f"insert into {qualified(entity)} ({columns}{own}) select id, created_at, created_by, %s,")
+    sql.add(
+        f"insert into {qualified(entity)} ({columns}{own}) select id, created_at, created_by, %s,"
+    )
     sql.add(f" last.version + 2, greatest(last.xid, pg_current_xact_id()){held}", actor_id)
     sql.add(f" from state, ({last}) last on conflict (id) do nothing", record_id)
     return returning(sql, entity)

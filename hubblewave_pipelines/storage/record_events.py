@@ -8,7 +8,7 @@ several times is one event: nobody could see what it had in between.
 # ruff: noqa: S608 - only physical names that `identifier` has checked are formatted in
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,12 +16,13 @@ from uuid import UUID
 
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.feed import Place, before
-from hubblewave_pipelines.core.query import Filter, Selection
+from hubblewave_pipelines.core.query import Filter
+from hubblewave_pipelines.core.shapes import Member
 from hubblewave_pipelines.storage.conditions import where
 from hubblewave_pipelines.storage.database import Statement, statement
 from hubblewave_pipelines.storage.history_table import history_table
 from hubblewave_pipelines.storage.physical import qualified
-from hubblewave_pipelines.storage.shown import record_object
+from hubblewave_pipelines.storage.shown import shown
 from hubblewave_pipelines.storage.sql import Sql
 
 
@@ -54,6 +55,7 @@ class EventPage:
     next: Place
     more: bool
     catalog_version: int
+    lag: float  # seconds since the oldest of the events was made
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +109,33 @@ def select_events(entity: Entity, since: Place, limit: int) -> Statement[EventPa
     size = int(limit)
     table, history = qualified(entity), history_table(entity)
     place = (str(since.xid), since.id)
+    was = "(record->>'updated_at')::timestamptz"
     page = f"order by 1, 2 limit {size + 1}"
     window = "< (select xmin from horizon) and ({}, id) > (%s::xid8, %s::uuid)"
     sql = Sql(["with horizon as materialized (select pg_snapshot_xmin(pg_current_snapshot()) as"])
     sql.add(" xmin), told as (select * from (")
-    sql.add("(select xid, id, version, null::bigint as n, false as gone, to_jsonb(t) as record")
+    sql.add("(select xid, id, version, null::bigint as n, false as gone,")
+    sql.add(" updated_at as at, to_jsonb(t) as record")
     sql.add(f" from {table} t where xid {window.format('xid')} {page})", *place)
     # What the same transaction replaced again, nobody could see.
-    sql.add(f" union all (select written, id, version, n, false, record from {history}")
+    sql.add(f" union all (select written, id, version, n, false, {was}, record")
+    sql.add(f" from {history}")
     sql.add(f" where written {window.format('written')} and xid > written {page})", *place)
-    sql.add(f" union all (select xid, id, version + 1, n, true, record from {history} gone")
+    sql.add(" union all (select xid, id, version + 1, n, true, deleted_at, record")
+    sql.add(f" from {history} gone")
     sql.add(f" where deleted_at is not null and xid {window.format('xid')}", *place)
     sql.add(f" and not exists (select from {table} back where back.id = gone.id")
     sql.add(f" and back.xid = gone.xid) and not exists (select from {history} back")
     sql.add(f" where back.id = gone.id and back.n > gone.n and back.written = gone.xid) {page})")
     sql.add(f") change order by xid, id limit {size + 1})")
     sql.add(f" select (select xmin::text from horizon), {_VERSION}, coalesce(json_agg(")
-    sql.add("json_build_array(xid::text, id, version, case when gone then at else n end, gone, at is not null, case when not")
-    sql.add(" gone then (select array_agg(key) from jsonb_each(record) as of(key, value)")
+    sql.add("json_build_array(xid::text, id, version, case when gone then before else n end, gone,")
+    sql.add(
+        " before is not null, case when not gone then (select array_agg(key) from jsonb_each(record) as of(key, value)"
+    )
     sql.add(" where value is distinct from coalesce(state->key, 'null'::jsonb)) end)")
-    sql.add(" order by xid, id), '[]')::text from told left join lateral (select h.xid as until, h.n as at,")
+    sql.add(" order by xid, id), '[]')::text, coalesce(extract(epoch from clock_timestamp()")
+    sql.add(" - min(at)), 0) from told left join lateral (select h.xid as until, h.n as before,")
     # The state that the transaction found: the last that it did not write itself.
     sql.add(f" h.record as state from {history} h where h.id = told.id and (told.n is null")
     sql.add(" or h.n < told.n or told.gone and h.n = told.n)")
@@ -136,7 +145,7 @@ def select_events(entity: Entity, since: Place, limit: int) -> Statement[EventPa
 
 
 def _page(row: tuple[Any, ...], since: Place, size: int) -> EventPage:
-    horizon, version, text = row
+    horizon, version, text, lag = row
     found = json.loads(text)
     more = len(found) > size
     events = []
@@ -155,12 +164,12 @@ def _page(row: tuple[Any, ...], since: Place, size: int) -> EventPage:
         following = Place(int(last[0]), UUID(last[1]))
     else:
         following = max(before(int(horizon)), since, key=lambda p: (p.xid, p.id))
-    return EventPage(tuple(events), following, more, int(version))
+    return EventPage(tuple(events), following, more, int(version), float(lag))
 
 
 def select_shown(
-    entity: Entity, events: Sequence[RecordEvent], selection: Selection, wanted: Filter
-) -> Statement[Mapping[int, str]]:
+    entity: Entity, events: Sequence[RecordEvent], members: Sequence[Member], wanted: Filter
+) -> Statement[dict[int, str]]:
     """The records of those events that pass the filter, as JSON text by the event's index.
 
     A record is shown, and judged by the filter, as the event left it (a deleted one as it was last),
@@ -169,14 +178,12 @@ def select_shown(
     table, history = qualified(entity), history_table(entity)
     kept = f"lateral jsonb_populate_record(null::{table}, h.record) s"
     sql = Sql(["with event as materialized (select * from unnest(%s::int[], %s::uuid[],"])
-    sql.add(" %s::bigint[], %s::bigint[]) as event(k, id, version, n)), shown as (")
-    sql.params.extend(
-        [
-            list(range(len(events))),
-            [event.place.id for event in events],
-            [event.version for event in events],
-            [event.kept for event in events],
-        ]
+    sql.add(
+        " %s::bigint[], %s::bigint[]) as event(k, id, version, n)), shown as (",
+        list(range(len(events))),
+        [event.place.id for event in events],
+        [event.version for event in events],
+        [event.kept for event in events],
     )
     sql.add(f"select k as _k, t.* from event join {table} t using (id, version) where n is null")
     sql.add(f" union all select k, s.* from event join {history} h using (id, n), {kept}")
@@ -185,6 +192,6 @@ def select_shown(
     sql.add(f" where event.n is null and not exists (select from {table} t")
     sql.add(" where t.id = event.id and t.version = event.version)")
     sql.add(") select coalesce(json_agg(json_build_array(_k, node::text)), '[]')::text")
-    sql.add(" from (select _k, ").append(record_object(selection.fields, selection.related, 0))
+    sql.add(" from (select _k, ").append(shown(members, 0))
     sql.add(" as node from shown a0").append(where(wanted)).add(") found")
     return statement(sql.text, sql.params, lambda row: dict(json.loads(row[0])))

@@ -96,6 +96,11 @@ _FOR_CALLER = (
     "select caller.*, found.* from hubblewave.authenticate(%s, %s) caller "
     "left join lateral (select * from"
 )
+_FOR_TENANT = (
+    "select found.* from (select set_config('hubblewave.tenant', %s, true) as tenant) caller "
+    "left join lateral"
+)
+_ONCE_SET = "found on caller.tenant is not null"
 _ONCE_KNOWN = "built where caller.tenant_id is not null) found on true"
 
 
@@ -127,10 +132,7 @@ def on_behalf(tenant_id: UUID, read: Statement[T]) -> Statement[T]:
     `authenticated`."""
     if isinstance(read.params, Mapping):
         raise TypeError("a read on behalf of a tenant takes positional parameters")
-    text = (
-        "select found.* from (select set_config('hubblewave.tenant', %s, true) as tenant) caller "
-        f"left join lateral ({read.text}) found on caller.tenant is not null"
-    )
+    text = f"{_FOR_TENANT} ({read.text}) {_ONCE_SET}"
     return Statement(text, [str(tenant_id), *read.params], read.row)
 
 

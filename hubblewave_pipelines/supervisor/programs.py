@@ -16,6 +16,8 @@ def api(settings: Settings) -> list[str]:
     arguments += ["--host", settings.api_host, "--port", str(settings.api_port)]
     arguments += ["--workers", str(settings.api_workers)] if settings.api_workers > 1 else []
     arguments += ["--no-access-log", "--no-server-header", "--log-level", "warning"]
+    # The API closes a socket over its own limit with its own words; this stops what is far beyond.
+    arguments += ["--ws-max-size", str(settings.websocket_message_bytes * 2)]
     return [*arguments, "--timeout-graceful-shutdown", "5"]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.feed import Place
-from hubblewave_pipelines.core.query import All, Filter, Selection, columns_of
+from hubblewave_pipelines.core.query import All, Filter, columns_of
 from hubblewave_pipelines.storage.database import Database, Role, Transaction, statement
 from hubblewave_pipelines.storage.ddl import define
 from hubblewave_pipelines.storage.history import restore_deleted
@@ -75,7 +75,13 @@ class Listener:
     def __init__(
         self, tx: Transaction, tenant: Tenant, entity: Entity, limit: int, wanted: Filter = All()
     ) -> None:
-        self.tx, self.tenant, self.entity, self.limit, self.wanted = tx, tenant, entity, limit, wanted
+        self.tx, self.tenant, self.entity, self.limit, self.wanted = (
+            tx,
+            tenant,
+            entity,
+            limit,
+            wanted,
+        )
         now = tx.one(on_behalf(tenant.id, select_now()))
         assert now is not None
         self.place: Place = now.place
@@ -92,9 +98,7 @@ class Listener:
         shown = self.tx.one(
             on_behalf(
                 self.tenant.id,
-                select_shown(
-                    self.entity, page.events, Selection(columns_of(self.entity)), self.wanted
-                ),
+                select_shown(self.entity, page.events, columns_of(self.entity), self.wanted),
             )
         )
         assert shown is not None
@@ -168,9 +172,12 @@ def test_any_interleaving_tells_every_committed_change_once_in_order(
             elif not any(detail in other for n, other in enumerate(found) if n != who):
                 if not found[who]:
                     writers[who].act_for(tenant.id)
-                    began[who] = writers[who].one(
-                        statement("select pg_current_xact_id()::text", (), lambda r: int(r[0]))
-                    ) or 0
+                    began[who] = (
+                        writers[who].one(
+                            statement("select pg_current_xact_id()::text", (), lambda r: int(r[0]))
+                        )
+                        or 0
+                    )
                 found[who].setdefault(detail, text_of(writers[who], note, detail))
                 if what == "put":
                     put(writers[who], note, detail, f"text {number}")
@@ -182,7 +189,9 @@ def test_any_interleaving_tells_every_committed_change_once_in_order(
             listener.drain()
             for record in IDS[:3]:
                 assert listener.told[record] == [
-                    (Kind.DELETED, was) if now is None else (Kind.UPDATED if was else Kind.CREATED, now)
+                    (Kind.DELETED, was)
+                    if now is None
+                    else (Kind.UPDATED if was else Kind.CREATED, now)
                     for _, was, now in truth[record]
                     if was is not None or now is not None
                 ]

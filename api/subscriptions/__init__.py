@@ -1,0 +1,1 @@
+"""GraphQL over WebSocket: the protocol, the events it is fed with, and what bounds both."""
