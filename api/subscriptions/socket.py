@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 from graphql import OperationType
+from starlette.requests import Request
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from api.context import Platform, credential, opened
@@ -211,12 +212,15 @@ class Socket:
             most = self.held.settings.websocket_operations
             if len(self._operations) > most:
                 raise RateLimited(f"A connection runs at most {most} operations at a time.")
-            asked = asked_of(start.payload)
+            request = operation_request(
+                self.websocket.scope, api_key=self.key.text, request_id=request_id
+            )
+            asked = await asked_of(request, start.payload)
             if kind_of(asked) is OperationType.SUBSCRIPTION:
-                follower, catalog = await self._follower(asked, operation, request_id)
+                follower, catalog = await self._follower(request, asked, operation)
                 work: Coroutine[Any, Any, None] = self.held.hub.follow(follower, catalog)
             else:
-                work = self._answer(asked, operation, request_id)
+                work = self._answer(request, asked, operation)
         except PlatformError as refused:
             self._refuse(operation, refused, request_id)
             return
@@ -239,23 +243,17 @@ class Socket:
         errors = errors_of(error, request_id)
         self.outbox.finish(operation.lane, protocol.error(operation.lane.operation, errors))
 
-    async def _answer(self, asked: Asked, operation: _Operation, request_id: str) -> None:
+    async def _answer(self, request: Request, asked: Asked, operation: _Operation) -> None:
         """A query or mutation: the same as over HTTP."""
-        request = operation_request(
-            self.websocket.scope, api_key=self.key.text, request_id=request_id
-        )
         with refusing():
             response = await execute(request, asked)
         self.outbox.push(operation.lane, bytes(response.body).decode())
         self.outbox.finish(operation.lane, protocol.complete(operation.lane.operation))
 
     async def _follower(
-        self, asked: Asked, operation: _Operation, request_id: str
+        self, request: Request, asked: Asked, operation: _Operation
     ) -> tuple[Follower, Catalog]:
         """A subscription, with the place it begins at."""
-        request = operation_request(
-            self.websocket.scope, api_key=self.key.text, request_id=request_id
-        )
         async with opened(request, "read") as context:
             secret, engine = cursor_secret(context.principal), self.held.graphql
 
@@ -269,7 +267,7 @@ class Socket:
                 context.principal,
                 self.outbox,
                 operation.lane,
-                request_id,
+                context.request_id,
             )
             if follower.place is None:
                 now = await context.tx.one(select_now())
