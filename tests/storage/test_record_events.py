@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.feed import Place
-from hubblewave_pipelines.core.query import All, Filter, columns_of
+from hubblewave_pipelines.core.query import All, columns_of
 from hubblewave_pipelines.storage.database import Database, Role, Transaction, statement
 from hubblewave_pipelines.storage.ddl import define
 from hubblewave_pipelines.storage.history import restore_deleted
@@ -72,16 +72,8 @@ def text_of(tx: Transaction, entity: Entity, record_id: UUID) -> str | None:
 class Listener:
     """A reader of the events, autonomous: every look is a statement of its own, on one connection."""
 
-    def __init__(
-        self, tx: Transaction, tenant: Tenant, entity: Entity, limit: int, wanted: Filter = All()
-    ) -> None:
-        self.tx, self.tenant, self.entity, self.limit, self.wanted = (
-            tx,
-            tenant,
-            entity,
-            limit,
-            wanted,
-        )
+    def __init__(self, tx: Transaction, tenant: Tenant, entity: Entity, limit: int) -> None:
+        self.tx, self.tenant, self.entity, self.limit = tx, tenant, entity, limit
         now = tx.one(on_behalf(tenant.id, select_now()))
         assert now is not None
         self.place: Place = now.place
@@ -98,7 +90,7 @@ class Listener:
         shown = self.tx.one(
             on_behalf(
                 self.tenant.id,
-                select_shown(self.entity, page.events, columns_of(self.entity), self.wanted),
+                select_shown(self.entity, page.events, columns_of(self.entity), All()),
             )
         )
         assert shown is not None
