@@ -3,7 +3,7 @@
 from hubblewave_pipelines.storage.migrations import run_beside
 
 revision = "0014"
-down_revision = "0005"
+down_revision = "0006b"
 
 
 def upgrade() -> None:
