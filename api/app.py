@@ -1,18 +1,17 @@
 """The application: routers, middleware and what the process holds open while it serves."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import msgspec
-import structlog
 from fastapi import FastAPI
 from starlette.routing import WebSocketRoute
 
 from api import (
+    dead_letters,
     docs,
     downloads,
     entities,
+    event_types,
     exports,
     health,
     import_events,
@@ -22,6 +21,9 @@ from api import (
     problems,
     records,
     rejects,
+    webhook_deliveries,
+    webhook_sending,
+    webhooks,
 )
 from api.context import Platform
 from api.dagster import DagsterClient
@@ -34,34 +36,13 @@ from api.subscriptions.socket import graphql_socket
 from api.subscriptions.sockets import Sockets
 from api.usage import Usage
 from hubblewave_pipelines import __version__
-from hubblewave_pipelines.core.errors import Misconfigured
+from hubblewave_pipelines.core.log import configure_log
+from hubblewave_pipelines.delivery.posting import open_session
+from hubblewave_pipelines.delivery.transforms import TransformPool
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.catalog import CatalogCache
 from hubblewave_pipelines.storage.database import AsyncDatabase, Database, Role
-
-
-def _encoded(event: object, **_: object) -> bytes:
-    return msgspec.json.encode(event, enc_hook=repr)
-
-
-def configure_log(level: str) -> None:
-    """One JSON object per line on standard output. Raises Misconfigured for an unknown level."""
-    levels = logging.getLevelNamesMapping()
-    if level not in levels:
-        raise Misconfigured(
-            f"HUBBLEWAVE_LOG_LEVEL is {level}; use one of DEBUG, INFO, WARNING, ERROR."
-        )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(serializer=_encoded),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(levels[level]),
-        logger_factory=structlog.BytesLoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
+from hubblewave_pipelines.storage.secret_keys import Secrets
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -93,6 +74,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             graphql=Engine(chosen),
             hub=Hub(database, catalogs),
             sockets=Sockets(database, chosen.websocket_connections_per_tenant),
+            secrets=Secrets(chosen),
+            outbound=open_session(chosen.egress, connections=100),
+            transforms=TransformPool(weak_isolation=chosen.transform_weak_isolation),
         )
         await held.database.open()
         await held.dagster.open()
@@ -105,6 +89,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await held.sockets.close()
             await held.hub.close()
+            await held.outbound.close()
+            await held.transforms.close()
             await held.dagster.close()
             await held.usage.close()
             await held.limits.close()
@@ -123,7 +109,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     areas = (docs, entities, imports, import_events, rejects, exports, downloads, jobs, keys)
-    fixed = [module.router for module in areas]
+    hooks = (dead_letters, webhook_deliveries, webhook_sending, webhooks, event_types)
+    fixed = [module.router for module in (*areas, *hooks)]
     for router in fixed:
         app.include_router(router, prefix=PREFIX)
     app.include_router(docs.pages)

@@ -20,10 +20,13 @@ from hubblewave_pipelines.core.entity import Catalog
 from hubblewave_pipelines.core.errors import Forbidden, Unauthenticated
 from hubblewave_pipelines.core.identity import ApiKey, parse_api_key
 from hubblewave_pipelines.core.scope import Scope, permits
+from hubblewave_pipelines.delivery.posting import Session
+from hubblewave_pipelines.delivery.transforms import TransformPool
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.catalog import CatalogCache
 from hubblewave_pipelines.storage.database import AsyncDatabase, AsyncTransaction, Database
 from hubblewave_pipelines.storage.refusals import refusing
+from hubblewave_pipelines.storage.secret_keys import Secrets
 from hubblewave_pipelines.storage.tenants import Principal, authenticate
 
 _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
@@ -64,6 +67,9 @@ class Platform:
     graphql: Engine
     hub: Hub
     sockets: Sockets
+    secrets: Secrets
+    outbound: Session  # to receivers of webhooks
+    transforms: TransformPool
     recall: Recall = field(default_factory=Recall)
 
 

@@ -60,7 +60,7 @@ def document(
         "components": components,
         "security": [{"ApiKeyAuth": []}, {"OAuth2": ["read", "write"]}],
     }
-    return found if version.startswith("3.0") else _modern(found)
+    return found if version.startswith("3.0") else modern(found)
 
 
 def _references(paths: Mapping[str, Any], kind: str) -> Iterator[str]:
@@ -72,15 +72,15 @@ def _references(paths: Mapping[str, Any], kind: str) -> Iterator[str]:
                 yield part["$ref"].rpartition("/")[2]
 
 
-def _modern(part: Json) -> Json:
+def modern(part: Json) -> Json:
     """The same in the words of 3.1, where null is a type like others."""
     if isinstance(part, list):
-        return [_modern(item) for item in part]
+        return [modern(item) for item in part]
     if not isinstance(part, dict):
         return part
     if part == openapi_schemas.NOTHING:
         return {"type": "null"}
-    found = {name: _modern(item) for name, item in part.items()}
+    found = {name: modern(item) for name, item in part.items()}
     if found.pop("nullable", False) is not True:
         return found
     return {**found, "type": [found["type"], "null"]}

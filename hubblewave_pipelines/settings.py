@@ -134,6 +134,53 @@ class Settings(BaseSettings):
         description="Run webhook transforms also where the kernel cannot lock down their process "
         "(no seccomp): for machines without secrets only.",
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Key of the secrets that are stored (webhooks, connectors): 32 bytes in base64, "
+        "the same for every process. Unset: the key file.",
+    )
+    secret_key_file: Path | None = Field(
+        None,
+        description="File with that key, mode 0600; default: <data_dir>/secret.key, which "
+        "`hubblewave up` makes on its first start.",
+    )
+    worker_host: str = Field(
+        "127.0.0.1", description="Address where a delivery worker shows health and metrics."
+    )
+    worker_port: int = Field(0, ge=0, le=65535, description="Its port; 0 picks a free one.")
+    webhook_concurrency: int = Field(
+        100, ge=1, le=2000, description="Deliveries a worker has in flight at a time."
+    )
+    webhook_endpoint_in_flight: int = Field(
+        5, ge=1, le=100, description="Of these, to one webhook."
+    )
+    webhook_tenant_in_flight: int = Field(
+        50, ge=1, le=2000, description="Of these, for one tenant."
+    )
+    webhook_timeout_seconds: float = Field(
+        30, gt=0, le=300, description="Longest a receiver may take to answer in full."
+    )
+    webhook_lease_seconds: float = Field(
+        90,
+        gt=0,
+        description="After this long without a sign of life a worker's deliveries are "
+        "taken from it and sent again.",
+    )
+    webhook_drain_seconds: float = Field(
+        35, ge=0, description="How long a worker that is asked to stop waits for receivers."
+    )
+    webhook_disable_hours: float = Field(
+        120, gt=0, description="Hours of failures without one success that disable a webhook."
+    )
+    webhook_success_hours: int = Field(
+        24, ge=1, description="Hours that details of successful deliveries are kept."
+    )
+    webhook_failed_days: int = Field(
+        7, ge=1, description="Days that details of failed deliveries are kept."
+    )
+    event_days: int = Field(
+        14, ge=1, description="Days that events are kept for replays; resolved dead letters too."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="after")

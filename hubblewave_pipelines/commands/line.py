@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 
 from hubblewave_pipelines import __version__
@@ -16,6 +17,7 @@ from hubblewave_pipelines.commands.answer import (
     refusals,
     settings_with,
 )
+from hubblewave_pipelines.core.log import configure_log
 from hubblewave_pipelines.storage.migrate import migrate as migrate_database
 from hubblewave_pipelines.supervisor import first_start
 from hubblewave_pipelines.supervisor.state import Ready, database_url, stored_at
@@ -52,6 +54,18 @@ def up(
     with refusals(json):
         settings = settings_with(data_dir=data_dir, api_port=api_port, dagster_port=dagster_port)
         run_platform(settings, ready_file=ready_file, announce=print_json if json else _announce)
+
+
+@app.command()
+def worker(data_dir: DataDir = None, json: AsJson = False) -> None:
+    """Send webhook deliveries until SIGTERM (a child of `up`; start more on other machines)."""
+    from hubblewave_pipelines.delivery import process  # imports much, used by workers only
+
+    with refusals(json):
+        settings = settings_with(data_dir=data_dir)
+        configure_log(settings.log_level)
+        found = settings.model_copy(update={"database_url": SecretStr(database_url(settings))})
+        process.run(found, said=lambda text: Console().print(text, highlight=False))
 
 
 @app.command()

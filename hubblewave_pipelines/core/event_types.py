@@ -172,3 +172,20 @@ def parse_pattern(text: str, catalog: Catalog, pointer: str) -> str | Fault:
         return pattern
     near = suggestion(pattern, known)
     return Fault("unknown", f'no event is of the type "{pattern[:60]}"{near}', pointer)
+
+
+def envelope(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A body as receivers get it."""
+    at = "2026-11-24T09:30:00.000000Z"
+    return {"event": name, "data": dict(data), "timestamp": at, "webhookId": _ID}
+
+
+def sample_of(patterns: Collection[str]) -> dict[str, Any]:
+    """A body that one of the patterns may choose, to try a transform on."""
+    for event in FIXED:
+        if not choosers(event.name).isdisjoint(patterns) and "*" not in patterns:
+            return envelope(event.name, event.example)
+    name = next((p for p in patterns if "*" not in p), "record.created")
+    at = "2026-11-24T09:30:00.000000Z"
+    record = {"id": _ID, "createdAt": at, "updatedAt": at, "version": 1}
+    return envelope(name, record)

@@ -21,6 +21,10 @@ def api(settings: Settings) -> list[str]:
     return [*arguments, "--timeout-graceful-shutdown", "5"]
 
 
+def worker() -> list[str]:
+    return [sys.executable, "-m", "hubblewave_pipelines", "worker"]
+
+
 def code_server(settings: Settings) -> list[str]:
     arguments = [sys.executable, "-m", "dagster", "code-server", "start"]
     arguments += ["-m", "hubblewave_pipelines.definitions.location"]

@@ -12,6 +12,7 @@ from hubblewave_pipelines.core.errors import Misconfigured
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.migrate import migrate
+from hubblewave_pipelines.storage.secret_keys import key_file, make_key_file
 from hubblewave_pipelines.supervisor import first_start, guard, probes, programs
 from hubblewave_pipelines.supervisor.children import Child, Watch
 from hubblewave_pipelines.supervisor.logs import Output
@@ -60,9 +61,17 @@ class Stack:
         self._output.say(f"database schema at revision {migrate(url)}")
         self._owner = Database(url, Role.OWNER, size=1)
         first_start.make_first_tenant(self._owner)
+        if settings.secret_key is None and make_key_file(key_file(settings)):
+            path = key_file(settings)
+            self._output.say(
+                f"made the key of stored secrets, {path}: back it up with the database"
+            )
         settings.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._pause(0)
-        self._stage(self._child("api", programs.api(settings), environment))
+        self._stage(
+            self._child("api", programs.api(settings), environment),
+            self._child("worker", programs.worker(), environment),
+        )
         dagster_url = settings.require_dagster_database_url()
         first_start.make_dagster_storage(dagster_url, environment)
         self._pause(0)
@@ -101,8 +110,11 @@ class Stack:
 
     def stop(self) -> None:
         """Stop in reverse order, PostgreSQL last; nothing of ours runs afterwards."""
+        settings = self.settings
         for stage in reversed(self._stages):
-            self.watch.stop(stage, timeout=_GRACE)
+            drains = any(child.name == "worker" for child in stage)
+            more = settings.webhook_drain_seconds if drains else 0.0
+            self.watch.stop(stage, timeout=_GRACE + more)
         guard.end_all(str(self.settings.data_dir), grace=3)
         if self._guard is not None:
             os.write(self._guard_pipe, b"bye\n")

@@ -116,7 +116,7 @@ def _absolute(settings: Settings) -> dict[str, object]:
     """Paths that mean the same in children, whose working directory is another."""
     return {
         name: value.absolute()
-        for name in ("data_dir", "spool_dir", "runner_socket")
+        for name in ("data_dir", "spool_dir", "runner_socket", "secret_key_file")
         if (value := getattr(settings, name)) is not None
     }
 

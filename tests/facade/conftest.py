@@ -1,5 +1,6 @@
 """The real application on a real socket, and clients with keys of their own."""
 
+import base64
 import socket
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.tenants import Tenant
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 
+SECRET_KEY = base64.b64encode(bytes(range(32))).decode()
 Connect = Callable[..., httpx.Client]
 
 
@@ -108,6 +110,7 @@ def api_process(database_url: str, data_dir: Path, **settings: str) -> Iterator[
 def settings_for(database_url: str, data_dir: Path, **more: object) -> Settings:
     """Settings of an API process; no Dagster answers, as when it is down."""
     given = {"database_url": database_url, "data_dir": data_dir, "log_level": "ERROR"}
+    given |= {"secret_key": SECRET_KEY}
     return Settings.model_validate({**given, "dagster_url": "http://127.0.0.1:9", **more})
 
 

@@ -141,6 +141,7 @@ create table hubblewave.webhook_attempts (
   worker text not null,
   status integer,
   error_class text,
+  detail text,
   duration_ms double precision,
   request_headers jsonb,
   body_sha256 bytea,
@@ -149,6 +150,8 @@ create table hubblewave.webhook_attempts (
   response_body text,
   primary key (delivery_id, n, started_at)
 ) partition by range (started_at);
+
+create index webhook_attempts_age on hubblewave.webhook_attempts using brin (started_at);
 
 create table hubblewave.webhook_dead_letters (
   id uuid primary key default hubblewave.uuid7(),
@@ -335,6 +338,10 @@ as $$
   union all
   select 'dead', count(*), coalesce(extract(epoch from max(now() - l.failed_at)), 0)
   from hubblewave.webhook_dead_letters l where l.resolved_at is null
+  union all
+  select 'circuit_open', count(*), 0 from hubblewave.webhook_health h where h.open_until > now()
+  union all
+  select 'disabled', count(*), 0 from hubblewave.webhooks w where w.disabled_at is not null
 $$;
 revoke all on function hubblewave.webhook_queue() from public;
 grant execute on function hubblewave.webhook_queue() to hubblewave_app;

@@ -1,0 +1,311 @@
+"""The delivery worker: fans out, claims, sends within its caps, records, and ends without losing any.
+
+Every loop survives a database that goes away. What a worker holds when it dies comes back to the
+queue when its lease ends; what it holds when it is asked to stop is sent or given back.
+"""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from hubblewave_pipelines.core.errors import Misconfigured, Unavailable
+from hubblewave_pipelines.delivery import metrics
+from hubblewave_pipelines.delivery.attempt import Lease, failed, make_attempt
+from hubblewave_pipelines.delivery.fanning import Fanning
+from hubblewave_pipelines.delivery.message import Endpoint, open_endpoint
+from hubblewave_pipelines.delivery.posting import Session
+from hubblewave_pipelines.delivery.shares import Shares
+from hubblewave_pipelines.delivery.transforms import TransformPool
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage import deliveries, delivery_retention
+from hubblewave_pipelines.storage.database import AsyncDatabase
+from hubblewave_pipelines.storage.endpoints import endpoint
+from hubblewave_pipelines.storage.refusals import unavailable
+from hubblewave_pipelines.storage.results import Result, write_results
+from hubblewave_pipelines.storage.secret_keys import Secrets
+
+_log = structlog.get_logger("hubblewave.worker")
+_POLL = 0.1  # seconds between looks at an empty queue
+_BATCH = 200
+_LONGEST_PAUSE = 5.0
+_CONFIGS = 2_000
+
+
+class Worker:
+    """One process's share of the work. `run` returns once `stop` was called and all is drained."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: AsyncDatabase,
+        session: Session,
+        transforms: TransformPool,
+    ) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._settings = settings
+        self._database = database
+        self._session = session
+        self._transforms = transforms
+        self._secrets = Secrets(settings)
+        self._fanning = Fanning(database)
+        self._endpoints: dict[UUID, Endpoint] = {}
+        self._held: dict[UUID, Lease] = {}  # by token
+        self._unstarted: set[UUID] = set()
+        self._results: asyncio.Queue[Result] = asyncio.Queue()
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._everybody = asyncio.Semaphore(settings.webhook_concurrency)
+        self._tenants = Shares(settings.webhook_tenant_in_flight)
+        self._webhooks = Shares(settings.webhook_endpoint_in_flight)
+
+    def stop(self) -> None:
+        """Claim nothing more; safe to call from a signal handler of the loop."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        lease = self._settings.webhook_lease_seconds
+        writing = asyncio.create_task(self._write())
+        loops = [
+            self._keep(self._claim, _POLL),
+            self._keep(self._fan, _POLL),
+            self._keep(self._replay, 1.0),
+            self._keep(self._renew, lease / 6),
+            self._keep(self._reap, min(5.0, lease / 4)),
+            self._keep(self._observe, 5.0),
+            self._keep(self._maintain, 3600.0),
+        ]
+        running = [asyncio.create_task(loop) for loop in loops]
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait(
+                [stopping, writing, *running], return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()  # only a defect ends a loop by itself; the process ends with it
+            await self._drain()
+        finally:
+            for task in (*running, stopping, writing, *self._tasks):
+                task.cancel()
+            await asyncio.gather(*running, stopping, writing, *self._tasks, return_exceptions=True)
+
+    async def _keep(self, work: Callable[[], Awaitable[bool]], every: float) -> None:
+        """Do `work` again and again: at once while it says there is more, else after `every`."""
+        pause = 0.0
+        while not self._stopping.is_set() or work == self._renew:
+            try:
+                again = await work()
+                pause = 0.0
+            except (Unavailable, psycopg.Error) as error:
+                refused = error if isinstance(error, Unavailable) else unavailable(error)
+                if refused is None:
+                    raise
+                pause = min(_LONGEST_PAUSE, max(0.1, pause * 2))
+                _log.warning("database", what=work.__name__, detail=refused.detail)
+                again = False
+            if not again:
+                wait = pause * random.uniform(0.5, 1.5) or every  # noqa: S311 - spreads retries
+                await self._sleep(wait, wakes=work == self._claim)
+
+    async def _sleep(self, seconds: float, *, wakes: bool) -> None:
+        event = self._wake if wakes else self._stopping
+        if event is self._stopping and event.is_set():  # while draining
+            await asyncio.sleep(seconds)
+            return
+        try:
+            await asyncio.wait_for(event.wait(), seconds)
+        except TimeoutError:
+            return
+        if wakes:
+            self._wake.clear()
+
+    async def _claim(self) -> bool:
+        settings = self._settings
+        room = settings.webhook_concurrency * deliveries.READY - len(self._held)
+        if room <= 0 or self._stopping.is_set():
+            return False
+        async with self._database.transaction() as tx:
+            for step in deliveries.turn():
+                await tx.run(step)
+            claimed = await tx.all(
+                deliveries.claim(
+                    worker=self.name,
+                    limit=min(room, _BATCH),
+                    endpoint_cap=settings.webhook_endpoint_in_flight,
+                    tenant_cap=settings.webhook_tenant_in_flight,
+                    lease=settings.webhook_lease_seconds,
+                )
+            )
+        for found in claimed:
+            lease = Lease(found)
+            self._held[found.token] = lease
+            self._unstarted.add(found.token)
+            task = asyncio.create_task(self._deliver(lease))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        metrics.LEASED.set(len(self._held))
+        return len(claimed) == _BATCH
+
+    async def _deliver(self, lease: Lease) -> None:
+        found = lease.claimed
+        async with (
+            self._webhooks.of(found.webhook_id),
+            self._tenants.of(found.tenant_id),
+            self._everybody,
+        ):
+            if self._stopping.is_set():
+                return  # `_drain` gives it back
+            self._unstarted.discard(found.token)
+            with metrics.IN_FLIGHT.track_inprogress():
+                try:
+                    result = await self._attempt(lease)
+                except Exception:  # noqa: BLE001 - logged; one delivery must not end the others
+                    _log.exception("unexpected", delivery=str(found.id))
+                    detail = "The worker failed; its log has more."
+                    result = failed(lease, "retry", "worker", detail, wait=60)
+        if result is not None:
+            metrics.count(result)
+            await self._results.put(result)
+
+    async def _attempt(self, lease: Lease) -> Result | None:
+        """None: the webhook is gone, and the delivery with it."""
+        found = lease.claimed
+        try:
+            target = await self._endpoint(found.webhook_id, lease)
+        except (Unavailable, psycopg.Error) as error:
+            _log.warning("database", what="endpoint", detail=type(error).__name__)
+            return failed(lease, "retry", "worker", "The worker lost its database.", wait=1.0)
+        except Misconfigured as error:
+            _log.error("secrets", webhook=str(found.webhook_id), detail=error.detail)
+            return failed(lease, "retry", "configuration", "The platform's key is wrong.", wait=60)
+        if target is None:
+            self._held.pop(found.token, None)
+            return None
+        return await make_attempt(
+            lease,
+            target,
+            self._session,
+            self._transforms,
+            total=self._settings.webhook_timeout_seconds,
+        )
+
+    async def _endpoint(self, webhook_id: UUID, lease: Lease) -> Endpoint | None:
+        kept = self._endpoints.get(webhook_id)
+        if kept is not None and kept.config_at >= lease.claimed.config_at:
+            return kept
+        async with self._database.transaction() as tx:
+            sealed = await tx.one(endpoint(webhook_id))
+        if sealed is None:
+            return None
+        if len(self._endpoints) >= _CONFIGS:
+            self._endpoints.clear()
+        opened = self._endpoints[webhook_id] = open_endpoint(sealed, self._secrets.envelope)
+        return opened
+
+    async def _write(self) -> None:
+        """Record results as they come: those that came while the last batch was written together.
+
+        A batch that cannot be written is kept until its leases are over.
+        """
+        while True:
+            batch = [await self._results.get()]
+            while len(batch) < _BATCH and not self._results.empty():
+                batch.append(self._results.get_nowait())
+            pause = 0.1
+            while True:
+                try:
+                    await self._record(batch)
+                    break
+                except (Unavailable, psycopg.Error) as error:
+                    refused = error if isinstance(error, Unavailable) else unavailable(error)
+                    if refused is None:
+                        raise
+                    _log.warning("database", what="results", detail=refused.detail)
+                    await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries
+                    pause = min(_LONGEST_PAUSE, pause * 2)
+            for result in batch:
+                self._held.pop(result.token, None)
+                self._results.task_done()
+            self._wake.set()
+
+    async def _record(self, batch: list[Result]) -> None:
+        after = self._settings.webhook_disable_hours * 3600
+        async with self._database.transaction() as tx:
+            for step in write_results(batch, disable_after=after):
+                await tx.run(step)
+
+    async def _fan(self) -> bool:
+        done, more = await self._fanning.round()
+        if done:
+            metrics.FANNED.inc(done)
+            self._wake.set()
+        return more
+
+    async def _replay(self) -> bool:
+        """Queue a page of each replay that has room."""
+        queued = await self._fanning.replay()
+        if queued:
+            self._wake.set()
+        return bool(queued)
+
+    async def _renew(self) -> bool:
+        if self._held:
+            async with self._database.transaction() as tx:
+                lease = self._settings.webhook_lease_seconds
+                await tx.run(deliveries.renew(list(self._held), lease))
+        return False
+
+    async def _reap(self) -> bool:
+        async with self._database.transaction() as tx:
+            lost = await tx.one(deliveries.reap(_BATCH)) or 0
+        if lost:
+            metrics.LOST.inc(lost)
+            _log.warning("took back", deliveries=lost)
+            self._wake.set()
+        return lost == _BATCH
+
+    async def _observe(self) -> bool:
+        async with self._database.transaction() as tx:
+            metrics.show_queue(await tx.all(deliveries.queue_state()))
+        return False
+
+    async def _maintain(self) -> bool:
+        settings = self._settings
+        events = timedelta(days=settings.event_days)
+        failed_days = timedelta(days=settings.webhook_failed_days)
+        for days in delivery_retention.all_days(events, failed_days):
+            async with self._database.transaction() as tx:
+                await tx.one(days)
+        successes = timedelta(hours=settings.webhook_success_hours)
+        steps = [
+            *delivery_retention.trim_successes(successes),
+            delivery_retention.forget_resolved(events),
+            delivery_retention.bury_held(events),
+        ]
+        for step in steps:
+            removed = delivery_retention.BATCH
+            while removed >= delivery_retention.BATCH:
+                async with self._database.transaction() as tx:
+                    removed = await tx.run(step)
+        return False
+
+    async def _drain(self) -> None:
+        """Give back what has no socket yet, wait for the rest, and record what came of it."""
+        unstarted = [token for token in self._unstarted if token in self._held]
+        if unstarted:
+            async with self._database.transaction() as tx:
+                await tx.run(deliveries.release(unstarted))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.webhook_drain_seconds)
+        try:
+            await asyncio.wait_for(self._results.join(), 5)
+        except TimeoutError:
+            _log.warning("results were not recorded; their leases will end", held=len(self._held))
