@@ -63,7 +63,7 @@ def test_compose_is_a_valid_compose_file(compose: dict[str, Any]) -> None:
     services = ComposeSpecification.model_validate(compose).services
     assert services is not None
     assert {"postgres", "redis", "migrate", "api", "code", "runner"} <= set(services)
-    assert {"webserver", "daemon", "graph"} <= set(services)
+    assert {"webserver", "daemon", "graph", "worker"} <= set(services)
 
 
 def test_every_variable_of_compose_is_a_setting(compose: dict[str, Any]) -> None:
