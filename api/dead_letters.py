@@ -8,7 +8,7 @@ from starlette.responses import Response
 from api.body import JsonAnswer, read_json
 from api.context import Administering
 from api.webhook_sending import moment
-from api.webhooks_shown import as_uuid, letter_json
+from api.webhooks_shown import letter_json
 from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.core.errors import Fault, Invalid, MalformedRequest, NotFound
 from hubblewave_pipelines.core.parameters import parse_paging
@@ -109,26 +109,25 @@ async def redrive_dead_letters(context: Administering, request: Request) -> Resp
     )
 
 
-@router.post("/{letter_id}/resolve")
-async def resolve_dead_letter(letter_id: str, context: Administering) -> Response:
+@router.post("/{letter_id:uuid}/resolve")
+async def resolve_dead_letter(letter_id: UUID, context: Administering) -> Response:
     """Settle a letter without sending it again; who did and when is kept."""
     tenant_id = context.principal.tenant_id
-    found_id = as_uuid(letter_id, "dead letter")
     resolved = await context.tx.one(
-        dead_letters.resolve(tenant_id, found_id, context.principal.actor_id)
+        dead_letters.resolve(tenant_id, letter_id, context.principal.actor_id)
     )
     if resolved is None:
-        raise NotFound(f"There is no dead letter {letter_id[:60]}.")
+        raise NotFound(f"There is no dead letter {letter_id}.")
     return await get_dead_letter(letter_id, context)
 
 
-@router.get("/{letter_id}")
-async def get_dead_letter(letter_id: str, context: Administering) -> Response:
+@router.get("/{letter_id:uuid}")
+async def get_dead_letter(letter_id: UUID, context: Administering) -> Response:
     """One dead letter with its payload and why it was given up."""
-    chosen = Chosen(state="all", ids=[as_uuid(letter_id, "dead letter")])
+    chosen = Chosen(state="all", ids=[letter_id])
     found = await context.tx.one(
         dead_letters.dead_letters(context.principal.tenant_id, chosen, limit=1, offset=0)
     )
     if found is None:
-        raise NotFound(f"There is no dead letter {letter_id[:60]}.")
+        raise NotFound(f"There is no dead letter {letter_id}.")
     return JsonAnswer(letter_json(found))

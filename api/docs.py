@@ -64,7 +64,12 @@ class Documents:
 
 def _fixed(routers: Sequence[APIRouter]) -> list[Fixed]:
     return [
-        Fixed(route.path, method, route.name, (route.description or route.name).split("\n\n")[0])
+        Fixed(
+            route.path_format,
+            method,
+            route.name,
+            (route.description or route.name).split("\n\n")[0],
+        )
         for router in routers
         for route in router.routes
         if isinstance(route, APIRoute)

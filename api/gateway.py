@@ -71,7 +71,8 @@ def _template(scope: Scope) -> str:
 
     An included router knows its paths without the prefix it was included under.
     """
-    template: str | None = getattr(scope.get("route"), "path", None)
+    route = scope.get("route")
+    template: str | None = getattr(route, "path_format", None) or getattr(route, "path", None)
     if template is None:
         return "other"
     return template if template.startswith(_UNPREFIXED) else f"{PREFIX}{template}"

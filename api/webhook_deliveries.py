@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -10,7 +11,6 @@ from api.body import JsonAnswer, read_json
 from api.context import Administering
 from api.webhook_sending import moment
 from api.webhooks_shown import (
-    as_uuid,
     attempt_json,
     delivery_json,
     find_webhook,
@@ -27,16 +27,15 @@ from hubblewave_pipelines.storage.delivery_log import STATUSES
 router = APIRouter(prefix="/webhooks")
 
 
-@router.get("/deliveries/{delivery_id}")
-async def get_delivery(delivery_id: str, context: Administering) -> Response:
+@router.get("/deliveries/{delivery_id:uuid}")
+async def get_delivery(delivery_id: UUID, context: Administering) -> Response:
     """One delivery: its payload while that is kept, and every attempt with request and answer."""
     tenant_id = context.principal.tenant_id
-    found_id = as_uuid(delivery_id, "delivery")
-    found = await context.tx.one(delivery_log.delivery_by_id(tenant_id, found_id))
+    found = await context.tx.one(delivery_log.delivery_by_id(tenant_id, delivery_id))
     if found is None:
-        raise NotFound(f"There is no delivery {delivery_id[:60]}.")
+        raise NotFound(f"There is no delivery {delivery_id}.")
     delivery, data = found
-    attempts = await context.tx.all(delivery_log.attempts_of(tenant_id, found_id))
+    attempts = await context.tx.all(delivery_log.attempts_of(tenant_id, delivery_id))
     payload = None
     if data is not None:
         body = body_of(delivery.type, data, delivery.occurred_at, delivery.webhook_id)
@@ -50,31 +49,28 @@ async def get_delivery(delivery_id: str, context: Administering) -> Response:
     )
 
 
-@router.get("/deliveries/{delivery_id}/attempts")
-async def list_attempts(delivery_id: str, context: Administering, request: Request) -> Response:
+@router.get("/deliveries/{delivery_id:uuid}/attempts")
+async def list_attempts(delivery_id: UUID, context: Administering, request: Request) -> Response:
     """The attempts of a delivery in order: request, answer (16 KiB of it), timing and reason."""
     paging = parse_paging(request.query_params.multi_items())
     tenant_id = context.principal.tenant_id
-    found_id = as_uuid(delivery_id, "delivery")
-    if await context.tx.one(delivery_log.delivery_by_id(tenant_id, found_id)) is None:
-        raise NotFound(f"There is no delivery {delivery_id[:60]}.")
-    found = await context.tx.all(delivery_log.attempts_of(tenant_id, found_id))
+    if await context.tx.one(delivery_log.delivery_by_id(tenant_id, delivery_id)) is None:
+        raise NotFound(f"There is no delivery {delivery_id}.")
+    found = await context.tx.all(delivery_log.attempts_of(tenant_id, delivery_id))
     shown = found[paging.offset : paging.offset + paging.size]
     return JsonAnswer(
         {"items": [attempt_json(a) for a in shown], "pageInfo": paging.page_info(len(found))}
     )
 
 
-@router.post("/deliveries/{delivery_id}/redeliver")
-async def redeliver(delivery_id: str, context: Administering) -> Response:
+@router.post("/deliveries/{delivery_id:uuid}/redeliver")
+async def redeliver(delivery_id: UUID, context: Administering) -> Response:
     """Send a delivery's event again: a new delivery with the same `webhook-id`, signed with the
     secret of now. It counts for no statistics."""
     tenant_id = context.principal.tenant_id
-    found = await context.tx.one(
-        delivery_log.delivery_by_id(tenant_id, as_uuid(delivery_id, "delivery"))
-    )
+    found = await context.tx.one(delivery_log.delivery_by_id(tenant_id, delivery_id))
     if found is None:
-        raise NotFound(f"There is no delivery {delivery_id[:60]}.")
+        raise NotFound(f"There is no delivery {delivery_id}.")
     old = found[0]
     made = await context.tx.one(
         deliveries.redeliver(tenant_id, old.webhook_id, old.event_id, old.occurred_at)
@@ -89,8 +85,8 @@ async def redeliver(delivery_id: str, context: Administering) -> Response:
     )
 
 
-@router.get("/{webhook_id}/deliveries")
-async def list_deliveries(webhook_id: str, context: Administering, request: Request) -> Response:
+@router.get("/{webhook_id:uuid}/deliveries")
+async def list_deliveries(webhook_id: UUID, context: Administering, request: Request) -> Response:
     """A webhook's deliveries, newest first; `status` chooses among them."""
     given = request.query_params.multi_items()
     paging = parse_paging(given, "status")
@@ -111,8 +107,8 @@ async def list_deliveries(webhook_id: str, context: Administering, request: Requ
     )
 
 
-@router.post("/{webhook_id}/replays")
-async def create_replay(webhook_id: str, context: Administering, request: Request) -> Response:
+@router.post("/{webhook_id:uuid}/replays")
+async def create_replay(webhook_id: UUID, context: Administering, request: Request) -> Response:
     """Send what happened `since` a time again, or with `onlyMissing` what was never delivered.
 
     `{"since", "until"?, "events"?: [...], "onlyMissing"?, "dryRun"?}`; a dry run counts.
@@ -167,8 +163,8 @@ def _wanted(body: Json, now: datetime) -> tuple[datetime, datetime, list[str] | 
     return since, min(until or now, now), chosen, missing, dry
 
 
-@router.get("/{webhook_id}/replays")
-async def list_replays(webhook_id: str, context: Administering, request: Request) -> Response:
+@router.get("/{webhook_id:uuid}/replays")
+async def list_replays(webhook_id: UUID, context: Administering, request: Request) -> Response:
     """A webhook's replays, newest first."""
     paging = parse_paging(request.query_params.multi_items())
     webhook = await find_webhook(context, webhook_id)
@@ -182,26 +178,26 @@ async def list_replays(webhook_id: str, context: Administering, request: Request
     )
 
 
-@router.get("/{webhook_id}/replays/{replay_id}")
-async def get_replay(webhook_id: str, replay_id: str, context: Administering) -> Response:
+@router.get("/{webhook_id:uuid}/replays/{replay_id:uuid}")
+async def get_replay(webhook_id: UUID, replay_id: UUID, context: Administering) -> Response:
     """How far a replay is."""
     return JsonAnswer(await _replay(webhook_id, replay_id, context))
 
 
-@router.post("/{webhook_id}/replays/{replay_id}/cancel")
-async def cancel_replay(webhook_id: str, replay_id: str, context: Administering) -> Response:
+@router.post("/{webhook_id:uuid}/replays/{replay_id:uuid}/cancel")
+async def cancel_replay(webhook_id: UUID, replay_id: UUID, context: Administering) -> Response:
     """Stop a replay; of its deliveries those that wait are forgotten."""
     await _replay(webhook_id, replay_id, context)
-    for step in replays.cancel_replay(context.principal.tenant_id, as_uuid(replay_id, "replay")):
+    for step in replays.cancel_replay(context.principal.tenant_id, replay_id):
         await context.tx.run(step)
     return JsonAnswer(await _replay(webhook_id, replay_id, context))
 
 
-async def _replay(webhook_id: str, replay_id: str, context: Administering) -> dict[str, Json]:
+async def _replay(webhook_id: UUID, replay_id: UUID, context: Administering) -> dict[str, Json]:
     webhook = await find_webhook(context, webhook_id)
     found = await context.tx.one(
-        replays.replay_by_id(context.principal.tenant_id, webhook.id, as_uuid(replay_id, "replay"))
+        replays.replay_by_id(context.principal.tenant_id, webhook.id, replay_id)
     )
     if found is None:
-        raise NotFound(f"There is no replay {replay_id[:60]}.")
+        raise NotFound(f"There is no replay {replay_id}.")
     return replay_json(found)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -47,8 +48,8 @@ def moment(reading: Reading, body: dict[str, Json], key: str) -> datetime | None
     return found if isinstance(found, datetime) else None
 
 
-@router.post("/{webhook_id}/test")
-async def test_webhook(webhook_id: str, found: Owner, request: Request) -> Response:
+@router.post("/{webhook_id:uuid}/test")
+async def test_webhook(webhook_id: UUID, found: Owner, request: Request) -> Response:
     """Send a test message now, transformed and signed as any other, and say what came of it.
 
     `{"event": "import.completed"}` sends the example of that type. It counts for no statistics.
@@ -116,8 +117,8 @@ def _tested(tested: Tested, row: TestRow) -> dict[str, Any]:
     }
 
 
-@router.post("/{webhook_id}/enable")
-async def enable_webhook(webhook_id: str, found: Owner, request: Request) -> Response:
+@router.post("/{webhook_id:uuid}/enable")
+async def enable_webhook(webhook_id: UUID, found: Owner, request: Request) -> Response:
     """Send again to a webhook that is inactive, disabled or unverified.
 
     `redrive` says what becomes of the deliveries it held meanwhile: `all` (default), those of events
@@ -149,8 +150,8 @@ async def enable_webhook(webhook_id: str, found: Owner, request: Request) -> Res
     return await answer(request, found, before.id, verdict)
 
 
-@router.post("/{webhook_id}/disable")
-async def disable_webhook(webhook_id: str, found: Owner, request: Request) -> Response:
+@router.post("/{webhook_id:uuid}/disable")
+async def disable_webhook(webhook_id: UUID, found: Owner, request: Request) -> Response:
     """Send nothing more; what waits is held until somebody enables the webhook."""
     tenant_id = found.principal.tenant_id
     async with transaction(request, found) as context:

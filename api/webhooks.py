@@ -89,7 +89,7 @@ async def answer(
 ) -> Response:
     """The webhook as it is now, with how its verification went when there was one."""
     async with transaction(request, found) as context:
-        webhook = await find_webhook(context, str(webhook_id))
+        webhook = await find_webhook(context, webhook_id)
         (body,) = await shown(context, [webhook])
     if verdict is not None:
         body["verification"] = {
@@ -184,8 +184,8 @@ async def create_webhook(found: Owner, request: Request) -> Response:
     return await answer(request, found, webhook_id, verdict, 201, secret=secret)
 
 
-@router.get("/{webhook_id}")
-async def get_webhook(webhook_id: str, context: Administering) -> Response:
+@router.get("/{webhook_id:uuid}")
+async def get_webhook(webhook_id: UUID, context: Administering) -> Response:
     """One webhook: configuration, state and health."""
     (body,) = await shown(context, [await find_webhook(context, webhook_id)])
     return JsonAnswer(body)
@@ -206,19 +206,19 @@ def _stored(webhook: Webhook) -> dict[str, Json]:
     }
 
 
-@router.patch("/{webhook_id}")
-async def patch_webhook(webhook_id: str, found: Owner, request: Request) -> Response:
+@router.patch("/{webhook_id:uuid}")
+async def patch_webhook(webhook_id: UUID, found: Owner, request: Request) -> Response:
     """Change what the body names (null: back to its default); headers as a whole."""
     return await _write(webhook_id, found, request, whole=False)
 
 
-@router.put("/{webhook_id}")
-async def put_webhook(webhook_id: str, found: Owner, request: Request) -> Response:
+@router.put("/{webhook_id:uuid}")
+async def put_webhook(webhook_id: UUID, found: Owner, request: Request) -> Response:
     """Replace the configuration; the secret stays."""
     return await _write(webhook_id, found, request, whole=True)
 
 
-async def _write(webhook_id: str, found: Caller, request: Request, *, whole: bool) -> Response:
+async def _write(webhook_id: UUID, found: Caller, request: Request, *, whole: bool) -> Response:
     held, tenant_id = platform(request), found.principal.tenant_id
     body = await read_json(request)
     async with transaction(request, found) as context:
@@ -247,8 +247,8 @@ async def _write(webhook_id: str, found: Caller, request: Request, *, whole: boo
     return await answer(request, found, before.id, verdict)
 
 
-@router.delete("/{webhook_id}")
-async def delete_webhook(webhook_id: str, found: Owner, request: Request) -> Response:
+@router.delete("/{webhook_id:uuid}")
+async def delete_webhook(webhook_id: UUID, found: Owner, request: Request) -> Response:
     """Remove a webhook with its secret, waiting deliveries and dead letters."""
     async with transaction(request, found) as context:
         webhook = await find_webhook(context, webhook_id)
@@ -257,8 +257,8 @@ async def delete_webhook(webhook_id: str, found: Owner, request: Request) -> Res
     return Response(status_code=204)
 
 
-@router.post("/{webhook_id}/verify")
-async def verify_webhook(webhook_id: str, found: Owner, request: Request) -> Response:
+@router.post("/{webhook_id:uuid}/verify")
+async def verify_webhook(webhook_id: UUID, found: Owner, request: Request) -> Response:
     """Challenge the receiver again."""
     async with transaction(request, found) as context:
         webhook = await find_webhook(context, webhook_id)
@@ -266,8 +266,8 @@ async def verify_webhook(webhook_id: str, found: Owner, request: Request) -> Res
     return await answer(request, found, webhook.id, verdict)
 
 
-@router.post("/{webhook_id}/rotate-secret")
-async def rotate_secret(webhook_id: str, found: Owner, request: Request) -> Response:
+@router.post("/{webhook_id:uuid}/rotate-secret")
+async def rotate_secret(webhook_id: UUID, found: Owner, request: Request) -> Response:
     """Make the next secret. Until `/rotate-secret/commit`, or `overlapHours` from now (24), both
     sign `webhook-signature`, and the old one alone `X-HubbleWave-Signature`."""
     body = await read_json(request) if await request.body() else {}
@@ -303,8 +303,8 @@ def _rotation(body: Json) -> tuple[str, timedelta]:
     return secret or new_secret(), timedelta(hours=_OVERLAP_HOURS if hours is None else hours)
 
 
-@router.post("/{webhook_id}/rotate-secret/commit")
-async def commit_secret(webhook_id: str, found: Owner, request: Request) -> Response:
+@router.post("/{webhook_id:uuid}/rotate-secret/commit")
+async def commit_secret(webhook_id: UUID, found: Owner, request: Request) -> Response:
     """Every receiver knows the next secret: the old one is forgotten now."""
     tenant_id = found.principal.tenant_id
     async with transaction(request, found) as context:

@@ -15,21 +15,13 @@ from hubblewave_pipelines.storage.replays import Replay
 from hubblewave_pipelines.storage.webhooks import Health, StoredSecret, Webhook
 
 
-def as_uuid(text: str, what: str) -> UUID:
-    """Raises NotFound: what is no id is nobody's."""
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise NotFound(f"There is no {what} {text[:60]}.") from error
-
-
-async def find_webhook(context: Context, text: str, *, locked: bool = False) -> Webhook:
-    webhook_id = as_uuid(text, "webhook")
+async def find_webhook(context: Context, webhook_id: UUID, *, locked: bool = False) -> Webhook:
+    """Raises NotFound when the tenant has no such webhook."""
     found = await context.tx.one(
         webhooks.webhook_by_id(context.principal.tenant_id, webhook_id, locked=locked)
     )
     if found is None:
-        raise NotFound(f"There is no webhook {text[:60]}.")
+        raise NotFound(f"There is no webhook {webhook_id}.")
     return found
 
 

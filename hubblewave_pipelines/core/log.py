@@ -7,6 +7,11 @@ import structlog
 
 from hubblewave_pipelines.core.errors import Misconfigured
 
+# Without the values of local variables: they hold credentials and records.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
 
 def _encoded(event: object, **_: object) -> bytes:
     return msgspec.json.encode(event, enc_hook=repr)
@@ -23,7 +28,7 @@ def configure_log(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-            structlog.processors.dict_tracebacks,
+            _TRACEBACKS,
             structlog.processors.JSONRenderer(serializer=_encoded),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(levels[level]),

@@ -300,7 +300,7 @@ def release_held(tenant_id: UUID, webhook_id: UUID, since: datetime | None) -> S
     return statement(
         "update hubblewave.webhook_deliveries set state = 'due', next_at = now()"
         " where tenant_id = %s and webhook_id = %s and state = 'held'"
-        " and occurred_at >= coalesce(%s, '-infinity')",
+        " and occurred_at >= coalesce(%s::timestamptz, '-infinity')",
         (tenant_id, webhook_id, since),
     )
 
