@@ -26,23 +26,24 @@ from hubblewave_pipelines.core.errors import (
     MalformedRequest,
 )
 from hubblewave_pipelines.core.import_options import (
-    ImportOptions,
     check_unique_fields,
     parse_options,
 )
-from hubblewave_pipelines.core.mapping import as_json, parse_mapping
+from hubblewave_pipelines.core.mapping import as_json, folded, parse_mapping
 from hubblewave_pipelines.core.parameters import parse_paging, refuse_parameters
 from hubblewave_pipelines.core.reading import Reading as Faults
 from hubblewave_pipelines.core.reading import suggestion
+from hubblewave_pipelines.core.transform_schema import mapping_schema
 from hubblewave_pipelines.storage import imports, work
 from hubblewave_pipelines.storage.imports import ImportJob, NewImport
 from hubblewave_pipelines.storage.refusals import refusing
 from hubblewave_pipelines.storage.work import WorkRequest
-from hubblewave_pipelines.transfer.formats import read_header
+from hubblewave_pipelines.transfer.apart import Limits, inspect, limits_of
 
 router = APIRouter(prefix="/imports")
 
 _FORM = frozenset({"entity", "mapping", "options"})
+Known = Annotated[Caller, Depends(caller("read"))]
 Uploading = Annotated[Caller, Depends(caller("write"))]
 
 
@@ -72,22 +73,26 @@ def _entity(upload: Upload, found: Caller) -> Entity:
     )
 
 
-def _checked(upload: Upload, entity: Entity, found: Caller, new_id: UUID) -> NewImport:
+def _checked(
+    upload: Upload, entity: Entity, found: Caller, limits: Limits, new_id: UUID
+) -> NewImport:
     """The job for an upload. Raises Invalid with every fault of mapping and options at once."""
     faults = Faults()
-    options = parse_options(_json_field(upload, "options"), faults)
-    mapping = _json_field(upload, "mapping")
-    header = read_header(upload.path, delimiter=options.delimiter, quote=options.quote)
+    asked = _json_field(upload, "options")
+    options = parse_options(asked, faults)
+    source = inspect(upload.path, upload.file_name, options, limits)
+    mapping = folded(_json_field(upload, "mapping"), asked, entity, source.columns, faults)
     maps = parse_mapping(
-        mapping, entity=entity, catalog=found.catalog, header=header.names, reading=faults
+        mapping,
+        entity=entity,
+        catalog=found.catalog,
+        header=source.columns,
+        reading=faults,
+        more=source.open,
     )
     check_unique_fields(options, maps, faults)
     if faults.faults:
         raise Invalid("The import cannot be accepted.", faults=faults.faults)
-    settled = ImportOptions(
-        **{name: getattr(options, name) for name in options.__slots__ if name != "delimiter"},
-        delimiter=header.dialect.delimiter,
-    )
     return NewImport(
         id=new_id,
         tenant_id=found.principal.tenant_id,
@@ -95,11 +100,12 @@ def _checked(upload: Upload, entity: Entity, found: Caller, new_id: UUID) -> New
         entity_name=entity.name,
         file_name=upload.file_name,
         file_size=upload.size,
-        file_type="csv",
+        file_type=source.format.value,
         file_sha256=upload.sha256,
         spool_path=str(upload.path.resolve()),
         mapping=as_json(maps),
-        options=settled.as_json(),
+        options=options.as_json(),
+        detected=source.as_json(),
         created_by=found.principal.actor_id,
     )
 
@@ -122,7 +128,7 @@ async def create_import(found: Uploading, request: Request) -> Response:
 
     async def accept() -> Response:
         nonlocal asked
-        job, asked = await _accept(context, upload, found)
+        job, asked = await _accept(context, upload, found, limits_of(settings))
         where = f"{request.url.path}/{job.id}"
         return JsonAnswer(import_json(job, held), 202, {"Location": where})
 
@@ -146,10 +152,12 @@ async def create_import(found: Uploading, request: Request) -> Response:
     return answer
 
 
-async def _accept(context: Context, upload: Upload, found: Caller) -> tuple[ImportJob, WorkRequest]:
+async def _accept(
+    context: Context, upload: Upload, found: Caller, limits: Limits
+) -> tuple[ImportJob, WorkRequest]:
     """Write the job and ask for its run. Raises Invalid with every fault of the form."""
     entity = _entity(upload, found)
-    new = await asyncio.to_thread(_checked, upload, entity, found, uuid.uuid4())
+    new = await asyncio.to_thread(_checked, upload, entity, found, limits, uuid.uuid4())
     principal = found.principal
     job = await context.tx.one(imports.insert_job(new))
     asked = await context.tx.one(
@@ -186,6 +194,12 @@ async def list_imports(context: Reading, request: Request) -> Response:
             "pageInfo": paging.page_info(count or 0),
         }
     )
+
+
+@router.get("/transforms")
+async def list_transforms(found: Known) -> Response:
+    """The JSON Schema of a mapping and its transforms, with an example of each."""
+    return JsonAnswer(mapping_schema(), media_type="application/schema+json")
 
 
 @router.get("/{import_id}")

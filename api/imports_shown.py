@@ -8,6 +8,7 @@ from api.context import Context, Platform
 from hubblewave_pipelines.core.errors import NotFound
 from hubblewave_pipelines.storage import imports
 from hubblewave_pipelines.storage.imports import ImportJob
+from hubblewave_pipelines.transfer.formats import shown, stored_source
 
 _DONE = ("completed", "partial")
 
@@ -16,6 +17,7 @@ def import_json(job: ImportJob, held: Platform) -> dict[str, Any]:
     """An import as its readers see it; rate and remaining time are null when it is not at work."""
     read = 100 * job.bytes_done // job.file_size if job.file_size else 0
     rate, left = _speed(job)
+    source = stored_source(job.detected)
     return {
         "id": job.id,
         "entity": job.entity_name,
@@ -37,6 +39,7 @@ def import_json(job: ImportJob, held: Platform) -> dict[str, Any]:
         "error": job.error,
         "mapping": job.mapping,
         "options": job.options,
+        "detected": None if source is None else shown(source),
         "cancelRequested": job.cancel_requested,
         "runUrl": None if job.run_id is None else held.dagster.run_url(job.run_id),
         "createdAt": job.created_at,

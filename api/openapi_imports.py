@@ -30,7 +30,11 @@ _UPLOAD = {
             "schema": {
                 "type": "object",
                 "properties": {
-                    "file": {"type": "string", "format": "binary", "description": "A CSV file."},
+                    "file": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "CSV, JSON, NDJSON, XML, XLSX, XLS or Parquet; also as .gz or .zip.",
+                    },
                     "entity": {"type": "string", "description": "Name or plural of the entity."},
                     "mapping": {
                         "type": "string",
@@ -60,6 +64,15 @@ PATHS: Paths = {
         (),
         _UPLOAD,
         (409,),
+    ),
+    ("GET", "/imports/transforms"): Known(
+        "read",
+        {
+            200: {
+                "description": "JSON Schema 2020-12 of a mapping.",
+                "content": {"application/schema+json": {"schema": {"type": "object"}}},
+            }
+        },
     ),
     ("GET", "/imports/{import_id}"): Known("read", {200: answer("The import.", _IMPORT)}),
     ("GET", "/imports/{import_id}/errors"): Known(
@@ -106,6 +119,11 @@ SCHEMAS: dict[str, Schema] = {
             "error": {"description": "Why the import as a whole failed; null when it did not."},
             "mapping": {"type": "array", "items": {"type": "object"}},
             "options": {"type": "object"},
+            "detected": {
+                "type": "object",
+                "nullable": True,
+                "description": "What was found out about the file: format, encoding, columns.",
+            },
             "cancelRequested": {"type": "boolean"},
             "runUrl": optional("string"),
             "createdAt": MOMENT,

@@ -62,6 +62,17 @@ class Settings(BaseSettings):
     spool_dir: Path | None = Field(
         None, description="Where uploads wait for their run; default: <data_dir>/spool, mode 0700."
     )
+    max_inflated_bytes: int = Field(
+        20_000_000_000, gt=0, description="Largest content of a compressed upload."
+    )
+    reader_memory_bytes: int = Field(
+        2 << 30,
+        ge=1 << 29,
+        description="Address space of a process that reads JSON, XML, Parquet or workbooks.",
+    )
+    inspect_seconds: int = Field(
+        30, ge=1, description="CPU seconds that understanding an uploaded file may take."
+    )
     upload_days: int = Field(
         7, ge=1, description="Days an upload stays after its import ended, for retries."
     )

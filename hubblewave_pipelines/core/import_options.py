@@ -1,6 +1,6 @@
 """An import's options: what counts as a duplicate, what to do then, and how the file is written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -11,6 +11,28 @@ from hubblewave_pipelines.core.reading import Reading, below, suggestion
 
 MAX_BATCH = 1_000_000
 _AT = "#/options"
+FORMATS = ("csv", "json", "ndjson", "xml", "xlsx", "xls", "parquet")
+# Names of encodings as clients write them (the WHATWG ones, lower case) to Python's.
+ENCODINGS = {
+    "utf-8": "utf-8",
+    "utf-16": "utf-16",
+    "utf-16-le": "utf-16-le",
+    "utf-16-be": "utf-16-be",
+    "iso-8859-1": "iso-8859-1",
+    "latin-1": "iso-8859-1",
+    "us-ascii": "ascii",
+    "macintosh": "mac-roman",
+    "ibm437": "cp437",
+    "ibm850": "cp850",
+    "shift_jis": "cp932",
+    "euc-jp": "euc-jp",
+    "euc-kr": "cp949",
+    "gb18030": "gb18030",
+    "big5": "big5hkscs",
+    "koi8-r": "koi8-r",
+    **{f"iso-8859-{n}": f"iso-8859-{n}" for n in (2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16)},
+    **{f"windows-{n}": f"cp{n}" for n in range(1250, 1259)},
+}
 _KEYS = (
     "batchSize",
     "detectDuplicates",
@@ -21,7 +43,14 @@ _KEYS = (
     "quote",
     "nullValues",
     "emitEvents",
+    "format",
+    "encoding",
+    "header",
+    "sheet",
+    "recordPath",
+    "transformations",
 )
+_PATH_DEPTH = 20
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -61,6 +90,11 @@ class ImportOptions:
     quote: str = '"'
     null_values: tuple[str, ...] = ()
     emit_events: EmitEvents = EmitEvents.AUTO
+    format: str | None = None  # the four below: found from the file when None
+    encoding: str | None = None
+    sheet: str | int | None = None  # a name, or a number from 1
+    record_path: tuple[str, ...] | None = None
+    header: bool = True
 
     def as_json(self) -> dict[str, Json]:
         """The form in which an import job keeps its options; `parse_options` reads it back."""
@@ -74,6 +108,11 @@ class ImportOptions:
             "quote": self.quote,
             "nullValues": list(self.null_values),
             "emitEvents": self.emit_events.value,
+            "format": self.format,
+            "encoding": self.encoding,
+            "header": self.header,
+            "sheet": self.sheet,
+            "recordPath": None if self.record_path is None else ".".join(self.record_path),
         }
 
 
@@ -111,6 +150,40 @@ def _mark(reading: Reading, body: dict[str, Json], key: str) -> str | None:
     return str(value)
 
 
+def _sheet(reading: Reading, body: dict[str, Json]) -> str | int | None:
+    value = body.get("sheet")
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if value is not None:
+        reading.fault(below(_AT, "sheet"), "type", "sheet must be a name, or a number from 1")
+    return None
+
+
+def _record_path(reading: Reading, body: dict[str, Json]) -> tuple[str, ...] | None:
+    """Names from the root to the records, with dots or slashes between them."""
+    value = body.get("recordPath")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        reading.fault(below(_AT, "recordPath"), "type", "recordPath must be like data.items")
+        return None
+    parts = tuple(part for part in value.replace("/", ".").split(".") if part)
+    if len(parts) > _PATH_DEPTH:
+        reading.fault(below(_AT, "recordPath"), "length", f"at most {_PATH_DEPTH} names deep")
+        return None
+    return parts
+
+
+def _named(reading: Reading, body: dict[str, Json], key: str, known: Collection[str]) -> str | None:
+    if body.get(key) is None:
+        return None
+    given = body[key]
+    lowered = {**body, key: given.lower()} if isinstance(given, str) else body
+    return reading.choice(lowered, key, _AT, known)
+
+
 def parse_options(body: Json, reading: Reading) -> ImportOptions:
     """The options a client gave; faults go to `reading` and leave the default in place."""
     if body is None:
@@ -133,6 +206,10 @@ def parse_options(body: Json, reading: Reading) -> ImportOptions:
         reading.fault(
             below(_AT, "uniqueFields"), "required", "name the fields that make two rows the same"
         )
+    header = body.get("header", True)
+    if not isinstance(header, bool):
+        reading.fault(below(_AT, "header"), "type", "header must be true or false")
+        header = True
     delimiter, quote = _mark(reading, body, "delimiter"), _mark(reading, body, "quote")
     if delimiter is not None and delimiter == (quote or '"'):
         reading.fault(below(_AT, "delimiter"), "format", "delimiter and quote must differ")
@@ -147,6 +224,11 @@ def parse_options(body: Json, reading: Reading) -> ImportOptions:
         quote=quote or '"',
         null_values=_texts(reading, body, "nullValues"),
         emit_events=_choice(reading, body, "emitEvents", EmitEvents.AUTO),
+        format=_named(reading, body, "format", FORMATS),
+        encoding=_named(reading, body, "encoding", ENCODINGS),
+        sheet=_sheet(reading, body),
+        record_path=_record_path(reading, body),
+        header=header,
     )
 
 

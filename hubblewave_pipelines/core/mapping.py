@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from hubblewave_pipelines.core.entity import (
     SYSTEM_COLUMNS,
@@ -13,6 +14,8 @@ from hubblewave_pipelines.core.entity import (
     RelationKind,
 )
 from hubblewave_pipelines.core.reading import Reading, below, suggestion
+from hubblewave_pipelines.core.transform_schema import TRANSFORMS
+from hubblewave_pipelines.core.transforms import FILLS, MAX_STEPS, Gives, Step, StepReader
 from hubblewave_pipelines.core.values import squeezed
 
 _AT = "#/mapping"
@@ -37,13 +40,19 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class FieldMap:
-    """One column of the file and the field or reference id it fills."""
+    """A column of the file, what is done with its cells, and the field or reference id it fills."""
 
-    source: str
+    source: str  # empty when the first step names its columns itself
     target: str
     lookup: Lookup | None = None
     trim: bool | None = None  # None: trim unless the field is text or longtext
-    date_format: str | None = None  # strptime form of the cells of a date or datetime field
+    steps: tuple[Step, ...] = ()  # before the cell is read as a value, or looked up
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column of the file that is read."""
+        named = [self.source] if self.source else []
+        return tuple(dict.fromkeys([*named, *(c for step in self.steps for c in step.columns)]))
 
 
 def as_json(maps: Sequence[FieldMap]) -> list[Json]:
@@ -52,20 +61,21 @@ def as_json(maps: Sequence[FieldMap]) -> list[Json]:
 
 
 def _map_json(m: FieldMap) -> Json:
-    transform: dict[str, Json] = {}
+    transform: list[Json] = [step.body for step in m.steps]
+    if m.trim is not None:
+        transform.append({"trim": m.trim})
     if m.lookup is not None:
         found = m.lookup
-        transform["lookup"] = {
-            "entity": found.entity,
-            "by": found.by,
-            "onMissing": found.on_missing.value,
-        }
-    if m.trim is not None:
-        transform["trim"] = m.trim
-    if m.date_format is not None:
-        transform["date"] = m.date_format
-    plain = {"sourceField": m.source, "targetField": m.target}
-    return {**plain, "transform": transform} if transform else plain
+        told = {"entity": found.entity, "by": found.by, "onMissing": found.on_missing.value}
+        transform.append({"lookup": dict[str, Json](told)})
+    plain: dict[str, Json] = {"targetField": m.target}
+    if m.source:
+        plain = {"sourceField": m.source, **plain}
+    if len(transform) == 1:
+        plain["transform"] = transform[0]
+    elif transform:
+        plain["transform"] = transform
+    return plain
 
 
 def suggest_mapping(entity: Entity, header: Sequence[str]) -> tuple[FieldMap, ...]:
@@ -84,10 +94,18 @@ def targets_of(entity: Entity) -> list[str]:
     return [f.name for f in entity.fields] + list(entity.references)
 
 
+_Steps: TypeAlias = list[tuple[str, Json, str]]
+# A transform that begins with one of these needs no sourceField.
+STARTING = frozenset({"concat", "coalesce", "join", "expression", "default"})
+
+
 class _Mapping:
     """One reading of one mapping."""
 
-    def __init__(self, entity: Entity, catalog: Catalog, header: Sequence[str]) -> None:
+    def __init__(
+        self, entity: Entity, catalog: Catalog, header: Sequence[str], *, more: bool
+    ) -> None:
+        self.more = more
         self.entity = entity
         self.catalog = catalog
         self.header = header
@@ -105,7 +123,9 @@ class _Mapping:
                 self.reading.fault(at, "type", "must be an object {sourceField, targetField}")
                 continue
             self.reading.keys(item, ("sourceField", "targetField", "transform"), at)
-            source, target = self._source(item, at), self._target(item, at)
+            target = self._target(item, at)
+            steps = self._steps_of(item.get("transform"), below(at, "transform"))
+            source = self._source(item, at, steps)
             if source is None or target is None:
                 continue
             if target in taken:
@@ -116,15 +136,17 @@ class _Mapping:
                 )
                 continue
             taken[target] = index
-            maps.append(self._transformed(FieldMap(source, target), item.get("transform"), at))
+            maps.append(self._transformed(source, target, steps, below(at, "transform")))
         return tuple(maps)
 
-    def _source(self, item: Mapping[str, Json], at: str) -> str | None:
+    def _source(self, item: Mapping[str, Json], at: str, steps: _Steps) -> str | None:
         name = item.get("sourceField")
+        if name is None and steps and steps[0][0] in STARTING:
+            return ""
         if not isinstance(name, str) or not name:
             self.reading.fault(below(at, "sourceField"), "required", "name a column of the file")
             return None
-        if name in self.header:
+        if name in self.header or self.more:
             return name
         hint = suggestion(name, self.header) or f"; its columns are {_listed(self.header)}"
         if len(self.header) == 1:
@@ -155,29 +177,58 @@ class _Mapping:
             self.reading.fault(where, "unknown", f'{self.entity.name} has no field "{name}"{hint}')
         return None
 
-    def _transformed(self, m: FieldMap, body: Json, at: str) -> FieldMap:
-        at = below(at, "transform")
+    def _steps_of(self, body: Json, at: str) -> _Steps:
+        """The steps as (name, arguments, pointer): of one name, of an object, or of a list."""
         if body is None:
-            return m
-        if not isinstance(body, dict):
-            self.reading.fault(at, "type", 'must be an object like {"trim": true}')
-            return m
-        self.reading.keys(body, ("lookup", "trim", "date"), at)
-        trim, date = body.get("trim"), body.get("date")
-        if trim is not None and not isinstance(trim, bool):
-            self.reading.fault(below(at, "trim"), "type", "must be true or false")
-            trim = None
-        field = self.entity.fields_by_name.get(m.target)
-        if date is not None and (field is None or field.kind not in DATED):
-            self.reading.fault(below(at, "date"), "type", f"{m.target} is not a date or datetime")
-            date = None
-        elif date is not None and (not isinstance(date, str) or "%" not in date):
-            self.reading.fault(below(at, "date"), "format", "must be a form like %d.%m.%Y")
-            date = None
-        lookup = None
-        if body.get("lookup") is not None:
-            lookup = self._lookup(m.target, body["lookup"], below(at, "lookup"))
-        return FieldMap(m.source, m.target, lookup, trim, date)
+            return []
+        listed = body if isinstance(body, list) else [body]
+        if len(listed) > MAX_STEPS:
+            self.reading.fault(at, "length", f"a transform has at most {MAX_STEPS} steps")
+            return []
+        found: _Steps = []
+        for index, item in enumerate(listed):
+            where = below(at, index) if isinstance(body, list) else at
+            if isinstance(item, str):
+                item = {item: True}
+            if not isinstance(item, dict) or not item:
+                self.reading.fault(where, "type", 'must be a name or an object like {"trim": true}')
+                continue
+            if isinstance(body, list) and len(item) > 1:
+                self.reading.fault(where, "length", "a step of a list has one name only")
+                continue
+            self.reading.keys(item, tuple(TRANSFORMS), where)
+            found += [(k, v, below(where, k)) for k, v in item.items() if k in TRANSFORMS]
+        # Written as one object, a look-up is last wherever it stands.
+        return found if isinstance(body, list) else sorted(found, key=lambda s: s[0] == "lookup")
+
+    def _transformed(self, source: str, target: str, steps: _Steps, at: str) -> FieldMap:
+        field = self.entity.fields_by_name.get(target)
+        reader = StepReader(None if self.more else self.header, self.reading)
+        trim: bool | None = None
+        lookup: Lookup | None = None
+        made: list[Step] = []
+        gives = Gives.TEXT
+        for index, (name, args, where) in enumerate(steps):
+            if name == "lookup":
+                if index + 1 < len(steps):
+                    self.reading.fault(where, "type", "lookup must be the last step")
+                lookup = self._lookup(target, args, where)
+            elif name == "trim" and args is False:
+                trim = False
+            elif name == "date" and (field is None or field.kind not in DATED):
+                self.reading.fault(where, "type", f"{target} is not a date or datetime")
+            elif (step := reader.step(name, args, gives, where)) is not None:
+                made.append(step)
+                gives = step.gives
+        self._check_filled(target, gives, at)
+        return FieldMap(source, target, lookup, trim, tuple(made))
+
+    def _check_filled(self, target: str, gives: Gives, at: str) -> None:
+        field = self.entity.fields_by_name.get(target)
+        kind = FieldKind.UUID if field is None else field.kind
+        fits = gives is not Gives.LIST if field is None else kind in FILLS.get(gives, FieldKind)
+        if not fits:
+            self.reading.fault(at, "type", f"{target} is {kind.value}, the last step gives {gives}")
 
     def _lookup(self, target: str, body: Json, at: str) -> Lookup | None:
         reference = self.entity.references.get(target)
@@ -216,14 +267,60 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown}, ..." if len(names) > 20 else shown
 
 
+def folded(
+    mapping: Json, options: Json, entity: Entity, header: Sequence[str], reading: Reading
+) -> Json:
+    """The mapping (the suggested one for None) with the steps of the option `transformations`."""
+    given = options.get("transformations") if isinstance(options, dict) else None
+    if given is None:
+        return mapping
+    at = "#/options/transformations"
+    if not isinstance(given, list):
+        reading.fault(at, "type", 'must be a list of {"field", "transform"}')
+        return mapping
+    found = as_json(suggest_mapping(entity, header)) if mapping is None else mapping
+    if not isinstance(found, list):
+        return mapping
+    by_target = {item.get("targetField"): dict(item) for item in found if isinstance(item, dict)}
+    for index, item in enumerate(given):
+        where = below(at, index)
+        if not isinstance(item, dict) or "field" not in item or "transform" not in item:
+            reading.fault(where, "type", "must be an object with field and transform")
+        elif not isinstance(item["field"], str) or item["field"] not in by_target:
+            reading.fault(below(where, "field"), "unknown", "no column fills this field")
+        else:
+            filled = by_target[item["field"]]
+            filled["transform"] = [
+                *_listed_steps(filled.get("transform")),
+                *_listed_steps(item["transform"]),
+            ]
+    return [
+        by_target.get(item.get("targetField"), item) if isinstance(item, dict) else item
+        for item in found
+    ]
+
+
+def _listed_steps(transform: Json) -> list[Json]:
+    if isinstance(transform, dict):
+        return [{name: args} for name, args in transform.items()]
+    return transform if isinstance(transform, list) else [] if transform is None else [transform]
+
+
 def parse_mapping(
-    body: Json, *, entity: Entity, catalog: Catalog, header: Sequence[str], reading: Reading
+    body: Json,
+    *,
+    entity: Entity,
+    catalog: Catalog,
+    header: Sequence[str],
+    reading: Reading,
+    more: bool = False,
 ) -> tuple[FieldMap, ...]:
     """The mapping a client gave, or the suggested one for None; faults go to `reading`.
 
-    Every required field without a default must be filled.
+    Every required field without a default must be filled. `more`: the file may hold columns beyond
+    `header`.
     """
-    found = _Mapping(entity, catalog, header)
+    found = _Mapping(entity, catalog, header, more=more)
     found.reading = reading
     before = len(reading.faults)
     maps = suggest_mapping(entity, header) if body is None else found.read(body)

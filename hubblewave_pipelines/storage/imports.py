@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - only names of our own tables and columns are formatted into statements
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,7 @@ class ImportJob:
     spool_path: str
     mapping: Json
     options: Json
+    detected: Json  # a Source of `transfer.formats`, or {} when it must be found out
     status: str
     cancel_requested: bool
     bytes_done: int
@@ -66,6 +67,7 @@ class NewImport:
     mapping: Json
     options: Json
     created_by: UUID
+    detected: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ _JOB = (
     _j.spool_path,
     _j.mapping,
     _j.options,
+    _j.detected,
     _j.status,
     _j.cancel_requested,
     _j.bytes_done,
@@ -152,6 +155,7 @@ def insert_job(new: NewImport) -> Statement[ImportJob]:
         spool_path=new.spool_path,
         mapping=new.mapping,
         options=new.options,
+        detected=new.detected,
         created_by=new.created_by,
     )
     return compiled(query.returning(*_JOB), _job)
@@ -274,13 +278,15 @@ def insert_chunk(
     )
 
 
-def count_chunk(tenant_id: UUID, import_id: UUID, entry: ChunkEntry) -> Statement[ImportJob]:
+def count_chunk(
+    tenant_id: UUID, import_id: UUID, entry: ChunkEntry, bytes_done: int
+) -> Statement[ImportJob]:
     """Add a chunk to the job's counts; no row when the job was settled meanwhile."""
     counts = {column.name: column + getattr(entry, name) for column, name in _COUNTS}
     query = (
         update(import_jobs)
         .where(_j.tenant_id == tenant_id, _j.id == import_id, _j.status == "processing")
-        .values(bytes_done=entry.offset_end, **counts)
+        .values(bytes_done=bytes_done, **counts)
     )
     return compiled(query.returning(*_JOB), _job)
 
@@ -318,11 +324,13 @@ def refused_rows(
     limit: int,
     offset: int = 0,
     after: tuple[int, str] = (0, ""),
+    raw_length: int = 0,
 ) -> Statement[RefusedRow]:
-    """Faults by row and field, from the one after `after` on."""
+    """Faults by row and field, from the one after `after` on; `raw_length` cuts rows (0: whole)."""
     e = import_errors.c
+    raw = func.left(e.raw, raw_length) if raw_length else e.raw
     query = (
-        select(e.row_no, e.field, e.code, e.message, e.raw)
+        select(e.row_no, e.field, e.code, e.message, raw)
         .where(e.tenant_id == tenant_id, e.import_id == import_id)
         .where(or_(e.row_no > after[0], and_(e.row_no == after[0], e.field > after[1])))
         .order_by(e.row_no, e.field)

@@ -109,6 +109,7 @@ import_jobs = Table(
     Column("spool_path", Text),
     Column("mapping", JSONB),
     Column("options", JSONB),
+    Column("detected", JSONB),
     Column("status", Text),
     Column("cancel_requested", Boolean),
     Column("bytes_done", BigInteger),

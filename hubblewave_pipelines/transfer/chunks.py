@@ -16,7 +16,11 @@ from hubblewave_pipelines.core.mapping import FieldMap, OnMissing
 from hubblewave_pipelines.storage.merging import RowFault
 from hubblewave_pipelines.transfer.coerce import coerce
 from hubblewave_pipelines.transfer.copy_rows import encode
-from hubblewave_pipelines.transfer.csv import Chunk
+from hubblewave_pipelines.transfer.records import RecordChunk
+from hubblewave_pipelines.transfer.rows import Chunk
+from hubblewave_pipelines.transfer.transforming import transformed, whole
+
+_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,11 @@ class Preparation:
         catalog: Catalog,
         maps: Sequence[FieldMap],
         options: ImportOptions,
+        *,
+        typed: bool = False,
     ) -> None:
+        """`typed`: dates of the file had a type, and cells are what its reader made of them."""
+        self._typed = typed
         # In a merge an empty cell keeps what the record has, so only the merge can tell.
         merging = options.detect_duplicates and options.strategy is DuplicateStrategy.MERGE
         self._columns = [_column(entity, catalog, m, merging=merging) for m in maps]
@@ -97,15 +105,19 @@ class Preparation:
     ) -> pa.Array:
         """The values of one column; marks `refused` and adds to `faults`."""
         m = column.m
-        cells = chunk.table.column(m.source).combine_chunks()
-        if isinstance(cells, pa.ChunkedArray):
-            cells = (
-                pa.concat_arrays(cells.chunks) if cells.num_chunks else pa.array([], pa.string())
-            )
-        found = coerce(column.field, cells, trim=m.trim, date_format=m.date_format)
+        columns = {name: whole(chunk.table.column(name)) for name in m.columns}
         broken: set[int] = set()
-        for fault in found.faults:
-            if column.lenient:
+        if isinstance(chunk, RecordChunk):  # CSV rows with a NUL were refused where they were cut
+            for index in sorted({i for cells in columns.values() for i in _with_nul(cells)}):
+                refused[index] = True
+                broken.add(index)
+                message = f"{m.target} holds a NUL character"
+                faults.append(RowFault(int(numbers[index]), m.target, "nul", message))
+        made = transformed(m, columns, len(numbers), column.field.kind, iso=self._typed)
+        cells = _as_dated(column.field.kind, made.cells) if self._typed else made.cells
+        found = coerce(column.field, cells, trim=m.trim)
+        for fault in [*made.faults, *([] if column.lenient else found.faults)]:
+            if fault.index in broken:
                 continue
             broken.add(fault.index)
             refused[fault.index] = True
@@ -116,9 +128,23 @@ class Preparation:
             for index in empty.tolist():
                 if index not in broken:
                     refused[index] = True
-                    message = f"{m.target} is required, and {m.source} is empty"
+                    message = f"{m.target} is required, and {', '.join(m.columns)} is empty"
                     faults.append(RowFault(int(numbers[index]), m.target, "required", message))
         return found.values
+
+
+def _with_nul(cells: pa.Array) -> list[int]:
+    found = pc.fill_null(pc.match_substring(cells, "\0"), False)
+    return list(np.flatnonzero(found.to_numpy(zero_copy_only=False)).tolist())
+
+
+def _as_dated(kind: FieldKind, cells: pa.Array) -> pa.Array:
+    """A workbook has no days apart from moments: midnight is a day, and a day is its midnight."""
+    if kind is FieldKind.DATETIME:
+        return pc.replace_substring_regex(cells, rf"\A({_DAY})\z", r"\1T00:00:00")
+    if kind is FieldKind.DATE:
+        return pc.replace_substring_regex(cells, rf"\A({_DAY})[T ]00:00:00\z", r"\1")
+    return cells
 
 
 def _column(entity: Entity, catalog: Catalog, m: FieldMap, *, merging: bool) -> _Column:

@@ -7,7 +7,6 @@ every other cell goes through `from_text` itself, once per distinct text, for de
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -61,16 +60,12 @@ class Coerced:
     faults: list[CellFault]
 
 
-def coerce(
-    field: Field, cells: pa.Array, *, trim: bool | None = None, date_format: str | None = None
-) -> Coerced:
+def coerce(field: Field, cells: pa.Array, *, trim: bool | None = None) -> Coerced:
     """Validate a column of text cells (null: empty) as values of `field`."""
     if trim if trim is not None else field.kind not in _KEEPS_SPACES:
         cells = pc.utf8_trim_whitespace(cells)
     if field.kind not in _KEEPS_SPACES:
         cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
-    if date_format is not None:
-        return _one_by_one(field, cells, None, _dated(field, date_format))
     fast = _accepted(field, cells)
     return _one_by_one(field, cells, fast, lambda text: values.from_text(field, text))
 
@@ -166,21 +161,6 @@ def _within(field: Field, found: pa.Array, cells: pa.Array) -> pa.Array:
             edge = pa.scalar(values.limit(field, bound), compared.type)
             found = _where(compare(compared, edge), found)
     return found
-
-
-def _dated(field: Field, form: str) -> Callable[[str], object]:
-    """Reads cells written in a strptime form."""
-
-    def read(text: str) -> object:
-        try:
-            at = datetime.strptime(text, form)  # noqa: DTZ007 - the form may hold a zone
-        except ValueError as error:
-            raise Refused("format", f'expected a date written {form}, got "{text[:60]}"') from error
-        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-        iso = at.date().isoformat() if field.kind is FieldKind.DATE else at.isoformat()
-        return values.from_text(field, iso)
-
-    return read
 
 
 def _one_by_one(

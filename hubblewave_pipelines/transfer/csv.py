@@ -4,32 +4,20 @@ Memory holds one chunk, whatever the file. A chunk ends after so many records or
 chunks end depends on the file and these two numbers only, and any chunk's end is a place to resume.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from hubblewave_pipelines.core.errors import ImportFailed
-from hubblewave_pipelines.transfer.formats import RECORD_LIMIT, Dialect, Header
+from hubblewave_pipelines.transfer.cells import RAW_SHOWN, MalformedRow, shown
+from hubblewave_pipelines.transfer.content import Content
+from hubblewave_pipelines.transfer.csv_header import RECORD_LIMIT, Dialect, Header
+from hubblewave_pipelines.transfer.rows import CHUNK_BYTES, Chunk
 from hubblewave_pipelines.transfer.scanning import TOO_LONG, Positions, Reason, scan
 
-CHUNK_BYTES = 16 << 20
 _WINDOW = 4 << 20
-_RAW_SHOWN = 2_000  # bytes of a refused row that are kept
-
-
-@dataclass(frozen=True, slots=True)
-class MalformedRow:
-    """A record that could not be cut into the header's columns. `row` counts data rows from 1."""
-
-    row: int
-    code: str
-    message: str
-    raw: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,48 +37,37 @@ class _Piece:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Consecutive records. `table` holds those of the right form, `row_numbers` their numbers."""
+class CsvChunk(Chunk):
+    """Consecutive records of CSV text. Offsets are bytes of the text in UTF-8."""
 
-    offset_start: int
-    offset_end: int
-    first_row: int
-    rows: int  # records of any form
-    table: pa.Table
-    row_numbers: Positions
-    malformed: list[MalformedRow]
     _pieces: list[_Piece] = field(repr=False)
 
     def raw(self, row: int) -> str:
-        """The record as it is in the file (its beginning, if long)."""
         index = row - self.first_row
         for piece in self._pieces:
             if index < len(piece.starts):
-                return shown(piece.data[piece.starts[index] : piece.ends[index]])
+                record = piece.data[piece.starts[index] : piece.ends[index]]
+                return record.decode(errors="replace").replace("\0", "\ufffd")
             index -= len(piece.starts)
         raise IndexError(row)
 
 
-def shown(record: bytes) -> str:
-    """A record as text that PostgreSQL can hold, cut when it is long."""
-    cut = record[:_RAW_SHOWN].decode(errors="replace").replace("\0", "\ufffd")
-    return cut + "..." if len(record) > _RAW_SHOWN else cut
-
-
 class CsvFile:
-    """One file with the columns that are wanted of it."""
+    """One CSV file with the columns that are wanted of it. `open_content` begins it anew."""
 
     def __init__(
         self,
-        path: Path,
+        open_content: Callable[[], Content],
         header: Header,
         *,
         columns: Sequence[str],
         null_values: Sequence[str] = (),
+        encoding: str = "utf-8",
         window: int = _WINDOW,
     ) -> None:
-        self.path = path
         self.header = header
+        self._open = open_content
+        self._encoding = encoding
         self._window = max(window, 1)
         self._convert = pyarrow.csv.ConvertOptions(
             check_utf8=False,  # checked per record, so that a bad one is refused and not the file
@@ -104,14 +81,15 @@ class CsvFile:
     def chunks(
         self, *, chunk_rows: int, offset: int | None = None, first_row: int = 1
     ) -> Iterator[Chunk]:
-        """Chunks from byte `offset` (a chunk's end, or the first row by default) to the end.
-
-        Raises ImportFailed when the file cannot be read.
-        """
         position = self.header.offset if offset is None else offset
+        with self._open() as content:
+            content.skip_to(position)
+            yield from self._chunks(content, chunk_rows, first_row)
+
+    def _chunks(self, content: Content, chunk_rows: int, row: int) -> Iterator[Chunk]:
         kept: list[_Piece] = []
-        count, start, row = 0, position, first_row
-        for base, piece in self._pieces(position):
+        count, start = 0, content.position
+        for base, piece in self._read(content):
             done = 0
             while done < len(piece.starts):
                 room = chunk_rows - count
@@ -123,56 +101,46 @@ class CsvFile:
                 end = base + int(piece.ends[last - 1])
                 done = last
                 if count == chunk_rows or end - start >= CHUNK_BYTES:
-                    yield self._chunk(kept, start, end, row, count)
+                    yield self._chunk(kept, start, end, row, count, content.bytes_done)
                     kept, row, start, count = [], row + count, end, 0
         if count:
-            yield self._chunk(kept, start, self.header.size, row, count)
+            yield self._chunk(kept, start, content.position, row, count, content.bytes_done)
 
-    def _pieces(self, offset: int) -> Iterator[tuple[int, _Piece]]:
+    def _read(self, content: Content) -> Iterator[tuple[int, _Piece]]:
         """Pieces of records with the byte at which each piece's data begin."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(offset)
-                yield from self._read(file, offset)
-        except OSError as error:
-            raise ImportFailed(f"The uploaded file cannot be read: {error.strerror}.") from error
-
-    def _read(self, file: BinaryIO, base: int) -> Iterator[tuple[int, _Piece]]:
-        data = b""
+        base, data = content.position, b""
         while True:
-            block = file.read(self._window)
+            block = content.read(self._window)
             data += block
             found = scan(data, self.header.dialect, final=not block)
             if len(found.starts):
                 parts = (found.starts, found.ends, found.columns)
                 yield base, _Piece(data, *parts, found.refused)
-            if found.overflow is not None:
-                yield (
-                    base + found.consumed,
-                    self._skip(file, data[found.consumed :], found.overflow),
-                )
-                base = file.tell()
-                data = b""
-                continue
             base, data = base + found.consumed, data[found.consumed :]
-            if not block:
+            if found.overflow is not None:
+                piece, rest = self._skip(content, data, found.overflow)
+                yield base, piece
+                base, data = content.position - len(rest), rest
+            elif not block:
                 return
 
-    def _skip(self, file: BinaryIO, line: bytes, reason: Reason) -> _Piece:
-        """The rest of a refused line is read and dropped; the file is left at its end."""
-        length = len(line)
-        while block := file.read(self._window):
+    def _skip(self, content: Content, line: bytes, reason: Reason) -> tuple[_Piece, bytes]:
+        """The rest of a refused line is read and dropped; also what was read after its end."""
+        length, rest = len(line), b""
+        while block := content.read(self._window):
             stops = [at for at in (block.find(b"\n"), block.find(b"\r")) if at >= 0]
             if stops:
-                file.seek(min(stops) - len(block), 1)
                 length += min(stops)
+                rest = block[min(stops) :]
                 break
             length += len(block)
         why = TOO_LONG if length > RECORD_LIMIT else reason
         one = np.array([length], np.int64)
-        return _Piece(line[: _RAW_SHOWN + 1], one * 0, one, one * 0, {0: why})
+        return _Piece(line[: RAW_SHOWN + 1], one * 0, one, one * 0, {0: why}), rest
 
-    def _chunk(self, pieces: list[_Piece], start: int, end: int, row: int, count: int) -> Chunk:
+    def _chunk(
+        self, pieces: list[_Piece], start: int, end: int, row: int, count: int, bytes_done: int
+    ) -> Chunk:
         tables: list[pa.Table] = []
         numbers: list[Positions] = []
         malformed: list[MalformedRow] = []
@@ -184,11 +152,13 @@ class CsvFile:
                 numbers.append(np.flatnonzero(good) + first)
             first += len(piece.starts)
         table = pa.concat_tables(tables).combine_chunks() if tables else self._nothing()
-        return Chunk(
+        return CsvChunk(
             offset_start=start,
             offset_end=end,
             first_row=row,
+            next_row=row + count,
             rows=count,
+            bytes_done=bytes_done,
             table=table,
             row_numbers=np.concatenate(numbers) if numbers else np.zeros(0, np.int64),
             malformed=malformed,
@@ -209,19 +179,21 @@ class CsvFile:
             good[index] = False
         for index in np.flatnonzero(~good).tolist():
             record = piece.data[piece.starts[index] : piece.ends[index]]
-            code, message = piece.refused.get(index) or _reason(record, piece.columns[index], width)
+            code, message = piece.refused.get(index) or _reason(
+                record, piece.columns[index], width, self._encoding
+            )
             malformed.append(MalformedRow(first + index, code, message, shown(record)))
         return good
 
     def _table(self, piece: _Piece, good: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> pa.Table:
-        if good.all():
-            text = pa.py_buffer(piece.data).slice(
-                int(piece.starts[0]), int(piece.ends[-1] - piece.starts[0])
-            )
+        begin, end = int(piece.starts[0]), int(piece.ends[-1])
+        if good.all() and end < len(piece.data):
+            # With the line end: without it Arrow takes an empty last cell for one in quotes.
+            text = pa.py_buffer(piece.data).slice(begin, end + 1 - begin)
         else:
             view = memoryview(piece.data)
             spans = zip(piece.starts[good].tolist(), piece.ends[good].tolist(), strict=True)
-            text = pa.py_buffer(b"\n".join(view[start:end] for start, end in spans))
+            text = pa.py_buffer(b"\n".join([*(view[start:end] for start, end in spans), b""]))
         return pyarrow.csv.read_csv(
             pa.BufferReader(text),
             read_options=pyarrow.csv.ReadOptions(
@@ -272,11 +244,11 @@ def _decodes(record: bytes) -> bool:
     return True
 
 
-def _reason(record: bytes, columns: int, width: int) -> Reason:
+def _reason(record: bytes, columns: int, width: int, encoding: str) -> Reason:
     if b"\0" in record:
         return "nul", f"the row holds a NUL byte at byte {record.index(0) + 1}"
     try:
         record.decode()
     except UnicodeDecodeError as error:
-        return "encoding", f"the row is not UTF-8: byte {error.start + 1} is wrong"
+        return "encoding", f"the row is not {encoding.upper()}: byte {error.start + 1} is wrong"
     return "columns", f"the row has {columns} columns; the header has {width}"

@@ -1,136 +1,230 @@
-"""What an uploaded file is: its delimiter, its header, and where its first row begins.
+"""What an uploaded file is, by its content first and its name second: format, encoding, columns.
 
 Reads the first bytes only and needs no Arrow, so the API can check a mapping before accepting.
+Files that need a parser of their own are looked into by `transfer.apart`, never in this process.
 """
 
-import csv
-import io
-import itertools
-from collections import Counter
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from pathlib import Path
+from typing import Any, Self
 
+from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.core.errors import ImportFailed
+from hubblewave_pipelines.core.import_options import ImportOptions
+from hubblewave_pipelines.transfer import archives
+from hubblewave_pipelines.transfer.content import MAX_INFLATED, Content, plain_file
+from hubblewave_pipelines.transfer.csv_header import RECORD_LIMIT, Dialect, Header, csv_header
+from hubblewave_pipelines.transfer.text_encoding import Encoding, detect
 
-DELIMITERS = (",", ";", "\t", "|")
-RECORD_LIMIT = 1 << 20  # bytes of one record, header included
-_SAMPLE = 64 * 1024
-_SAMPLE_RECORDS = 20
-_BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_HEAD = RECORD_LIMIT + 4
+_GZIP, _ZIP, _OLE, _PARQUET = b"\x1f\x8b", b"PK", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PAR1"
+_JSON_ARRAY = re.compile(r"\[\s*[\]{]")
+_JSON_OBJECT = re.compile(r'\{\s*["}]')
+_JSON_LIST = re.compile(r'":\s*\[\s*[\]{]')
+_XML = re.compile(r"<(\?xml|!--|!DOCTYPE|[A-Za-z_])")
+_SUFFIXES = {"gz": "gzip", "zip": "zip"}
+
+
+class Format(StrEnum):
+    CSV = "csv"
+    JSON = "json"
+    NDJSON = "ndjson"
+    XML = "xml"
+    XLSX = "xlsx"
+    XLS = "xls"
+    PARQUET = "parquet"
+
+
+BINARY = frozenset({Format.XLSX, Format.XLS, Format.PARQUET})
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    delimiter: str
-    quote: str
+class Source:
+    """An uploaded file as it was understood; an import job keeps it, so that it is read the same
+    way again. `open`: records may hold columns that its first ones do not show."""
+
+    format: Format
+    compression: str | None = None
+    encoding: str = "utf-8"
+    encoding_from: str = "content"
+    bom: int = 0
+    delimiter: str | None = None
+    quote: str | None = None
+    header: bool = True
+    offset: int = 0  # byte of the text where the first row of CSV begins
+    sheet: str | None = None
+    sheets: tuple[str, ...] = ()
+    record_path: tuple[str, ...] | None = None
+    columns: tuple[str, ...] = ()
+    open: bool = False
+
+    def as_json(self) -> dict[str, Json]:
+        """The form in which an import job keeps it; `of_json` reads it back."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def of_json(cls, body: dict[str, Any]) -> Self:
+        found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in body.items()}
+        found["format"] = Format(body["format"])
+        return cls(**found)
+
+    def content(self, path: Path, *, max_inflated: int = MAX_INFLATED) -> Content:
+        """The text of the file from its first character on."""
+        return Content(
+            path, self.compression, self.encoding, bom=self.bom, max_inflated=max_inflated
+        )
+
+    @property
+    def csv(self) -> Header:
+        """Raises ValueError when it is no CSV file."""
+        if self.delimiter is None or self.quote is None:
+            raise ValueError(self.format)
+        return Header(self.columns, Dialect(self.delimiter, self.quote), self.offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The first record of a file. `offset` is the byte where the first row begins."""
-
-    names: tuple[str, ...]
-    dialect: Dialect
-    offset: int
-    size: int  # bytes of the whole file
+def stored_source(detected: Json) -> Source | None:
+    """What an import job keeps of its file; None when it was accepted before that was kept."""
+    return Source.of_json(detected) if isinstance(detected, dict) and detected else None
 
 
-def _first_record(head: bytes, quote: bytes, delimiters: bytes) -> int | None:
-    """Where the first non-empty record of `head` ends, or None when it does not end there.
+def _plain(value: object) -> Json:
+    return list(value) if isinstance(value, tuple) else value
 
-    As in the rows, a quote counts only at the beginning of a cell: `5" pipe` is a name.
-    """
-    opening = b"\r\n" + delimiters
-    quoted = seen = False
-    before, closed = opening[0], False  # `closed`: the byte before ended a cell in quotes
-    for position, byte in enumerate(head):
-        was_closed, closed = closed, False
-        if byte == quote[0]:
-            if quoted:
-                quoted, closed = False, True
-            else:
-                quoted = was_closed or before in opening
-            seen = True
-        elif byte in b"\r\n" and not quoted and seen:
-            return position
-        elif byte not in b"\r\n":
-            seen = True
-        before = byte
+
+def shown(source: Source) -> dict[str, Json]:
+    """What clients are told of a file: what was detected, in the words of the options."""
+    text = source.format not in BINARY
+    told: dict[str, Json] = {
+        "format": source.format.value,
+        "compression": source.compression,
+        "encoding": source.encoding if text else None,
+        "encodingFrom": source.encoding_from if text else None,
+        "delimiter": source.delimiter,
+        "quote": source.quote,
+        "header": source.header,
+        "sheet": source.sheet,
+        "sheets": list(source.sheets) or None,
+        "recordPath": None if source.record_path is None else ".".join(source.record_path),
+        "columns": list(source.columns),
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def recognised(
+    path: Path, file_name: str, options: ImportOptions, *, max_inflated: int = MAX_INFLATED
+) -> Source:
+    """What the file is; its columns too if it is CSV. Raises ImportFailed."""
+    compression, name = _compression(path), file_name.lower()
+    if compression is not None:
+        name = name.removesuffix(".gz").removesuffix(".zip")
+    with Content(path, compression, max_inflated=max_inflated) as content:
+        head = content.read(_HEAD)
+        while len(head) < _HEAD and (more := content.read(_HEAD - len(head))):
+            head += more
+    whole = len(head) < _HEAD
+    found = _binary(path, compression, head, max_inflated)
+    if found is not None:
+        _expect(options, found)
+        return Source(found, compression)
+    encoding = detect(head, options.encoding, whole=whole)
+    text = _decoded(head[encoding.bom :], encoding)
+    format_ = Format(options.format) if options.format is not None else _textual(text, name)
+    if format_ in BINARY:
+        raise ImportFailed(f"The file is no {format_.upper()} file.")
+    source = Source(format_, compression, encoding.name, encoding.source, encoding.bom)
+    return _as_csv(path, source, options, max_inflated) if format_ is Format.CSV else source
+
+
+def _expect(options: ImportOptions, found: Format) -> None:
+    if options.format not in (None, found.value):
+        raise ImportFailed(f"The file is a {found.upper()} file; options.format says otherwise.")
+
+
+def _compression(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except FileNotFoundError as error:
+        raise ImportFailed("The uploaded file is no longer there; upload it again.") from error
+    if head.startswith(_GZIP):
+        archives.check_gzip(path)
+        return "gzip"
+    if head.startswith(_ZIP) and head[2:] in (b"\x03\x04", b"\x05\x06", b"\x07\x08"):
+        return None if archives.is_workbook(path) else "zip"
     return None
 
 
-def _cells(text: str, delimiter: str, quote: str) -> list[list[str]]:
-    csv.field_size_limit(RECORD_LIMIT)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote)
-    return list(itertools.islice((row for row in reader if row), _SAMPLE_RECORDS))
+def _binary(path: Path, compression: str | None, head: bytes, max_inflated: int) -> Format | None:
+    if head.startswith(_OLE):
+        return Format.XLS
+    if head.startswith(_PARQUET):
+        return Format.PARQUET
+    if head.startswith(_GZIP):
+        raise ImportFailed("The file is packed twice; send it packed once.")
+    if not head.startswith(_ZIP):
+        return None
+    with plain_file(path, compression, max_inflated=max_inflated) as plain:
+        if not archives.is_workbook(plain):
+            raise ImportFailed("The file is an archive in an archive; send it packed once.")
+        archives.check_workbook(plain)
+    return Format.XLSX
 
 
-def _delimiter(sample: str, quote: str) -> str:
-    """The delimiter that cuts the sample into the most columns, all records alike if possible."""
-
-    def score(delimiter: str) -> tuple[float, int]:
-        try:
-            rows = _cells(sample, delimiter, quote)
-        except csv.Error:
-            return (0, 0)
-        width = len(rows[0]) if rows else 1
-        if width == 1:
-            return (0, 0)
-        return (sum(len(row) == width for row in rows) / len(rows), width)
-
-    best = max(DELIMITERS, key=score)
-    return best if score(best) > (0, 0) else ","
+def _decoded(head: bytes, encoding: Encoding) -> str:
+    sample = head[:65_536]
+    name = encoding.name
+    return sample.decode(name if name.startswith("utf") else "latin-1", errors="replace")
 
 
-def read_header(path: Path, *, delimiter: str | None, quote: str) -> Header:
-    """The header of a CSV file; the delimiter is detected when it is None.
+def _textual(text: str, name: str) -> Format:
+    """The format of a text: content decides, the name where content leaves a choice."""
+    begun = text.lstrip("\ufeff \t\r\n")
+    if _JSON_ARRAY.match(begun):
+        return Format.JSON
+    if _JSON_OBJECT.match(begun):
+        if name.endswith((".ndjson", ".jsonl")):
+            return Format.NDJSON
+        return Format.JSON if _is_one_object(begun) else Format.NDJSON
+    if _XML.match(begun):
+        return Format.XML
+    if name.endswith((".ndjson", ".jsonl")):
+        return Format.NDJSON
+    if name.endswith((".json", ".xml", ".xlsx", ".xls", ".parquet")):
+        kind = name.rsplit(".", 1)[-1]
+        raise ImportFailed(f"The file is named .{kind}, and its content is no {kind.upper()}.")
+    return Format.CSV
 
-    Raises ImportFailed when the file is missing, empty, not UTF-8, or its header cannot serve.
-    """
+
+def _is_one_object(begun: str) -> bool:
+    """Whether text that begins with { is one JSON document, not one per line."""
+    line, _, rest = begun.partition("\n")
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(RECORD_LIMIT + len(_BOM))
-    except FileNotFoundError as error:
-        raise ImportFailed("The uploaded file is no longer there; upload it again.") from error
-    if head.startswith(_UTF16):
-        raise ImportFailed("The file is UTF-16; save it as UTF-8 and upload it again.")
-    skipped = len(_BOM) if head.startswith(_BOM) else 0
-    body = head[skipped:]
-    if not body.strip(b"\r\n"):
-        raise ImportFailed("The file is empty: it needs a header line with the column names.")
-    candidates = "".join(DELIMITERS) if delimiter is None else delimiter
-    end = _first_record(body, quote.encode(), candidates.encode())
-    if end is None and skipped + len(body) < size:
-        raise ImportFailed(f"The header is longer than {RECORD_LIMIT} bytes.")
-    end = len(body) if end is None else end
-    try:
-        line = body[:end].decode().lstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ImportFailed(
-            f"The header is not UTF-8: byte {skipped + error.start} is wrong."
-        ) from error
-    if "\0" in line:
-        raise ImportFailed("The header contains NUL bytes: this is not a CSV file.")
-    if delimiter is None:
-        sample = body[: max(_SAMPLE, end)].decode(errors="replace").replace("\0", "\ufffd")
-        delimiter = _delimiter(sample.rsplit("\n", 1)[0] if "\n" in sample else sample, quote)
-    return Header(_names(line, delimiter, quote), Dialect(delimiter, quote), skipped + end, size)
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return not line.rstrip().endswith("}")
+    return not rest.lstrip().startswith("{") and _JSON_LIST.search(line) is not None
 
 
-def _names(line: str, delimiter: str, quote: str) -> tuple[str, ...]:
-    try:
-        rows = _cells(line, delimiter, quote)
-    except csv.Error as error:
-        raise ImportFailed(f"The header cannot be read: {error}.") from error
-    names = [name.strip() for name in rows[0]]
-    if len(names) > 1 and not names[-1]:
-        names[-1] = f"column{len(names)}"  # a delimiter at the end of every line is common
-    empty = [str(index) for index, name in enumerate(names, 1) if not name]
-    if empty:
-        raise ImportFailed(f"The header has no name for column {', '.join(empty[:10])}.")
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise ImportFailed(f"The header names a column twice: {', '.join(twice[:10])}.")
-    return tuple(names)
+def _as_csv(path: Path, source: Source, options: ImportOptions, max_inflated: int) -> Source:
+    with source.content(path, max_inflated=max_inflated) as content:
+        body = b""
+        while len(body) < RECORD_LIMIT and (more := content.read(RECORD_LIMIT - len(body))):
+            body += more
+    header = csv_header(
+        body,
+        whole=len(body) < RECORD_LIMIT,
+        delimiter=options.delimiter,
+        quote=options.quote,
+        named=options.header,
+    )
+    return replace(
+        source,
+        delimiter=header.dialect.delimiter,
+        quote=header.dialect.quote,
+        header=header.offset > 0,
+        offset=header.offset,
+        columns=header.names,
+    )

@@ -28,10 +28,11 @@ from hubblewave_pipelines.storage.merge_plan import plan_merge
 from hubblewave_pipelines.storage.merging import ChunkMerge, RowFault, refused_rows
 from hubblewave_pipelines.storage.refusals import COLLISION, unavailable
 from hubblewave_pipelines.transfer.ahead import ahead
+from hubblewave_pipelines.transfer.apart import limits_of
 from hubblewave_pipelines.transfer.chunks import Preparation, PreparedChunk
 from hubblewave_pipelines.transfer.copy_rows import HEAD, TAIL
-from hubblewave_pipelines.transfer.csv import CsvFile
-from hubblewave_pipelines.transfer.formats import Header, read_header
+from hubblewave_pipelines.transfer.formats import BINARY, Source
+from hubblewave_pipelines.transfer.opening import open_reader, source_of
 
 _COLLISIONS = 5  # attempts at a chunk that deadlocks with other writers
 _POLITE = 2  # of these leave the other writers free; then they wait for one chunk
@@ -83,7 +84,7 @@ class _Plan:
     job: ImportJob
     entity: Entity
     catalog: Catalog
-    header: Header
+    source: Source
     maps: tuple[FieldMap, ...]
     options: ImportOptions
 
@@ -134,24 +135,36 @@ class _Import:
             raise ImportFailed(f"The entity {job.entity_name} is gone.")
         reading = Reading()
         options = parse_options(job.options, reading)
-        header = read_header(Path(job.spool_path), delimiter=options.delimiter, quote=options.quote)
+        source = source_of(job, options, limits_of(self.settings))
         maps = parse_mapping(
-            job.mapping, entity=entity, catalog=catalog, header=header.names, reading=reading
+            job.mapping,
+            entity=entity,
+            catalog=catalog,
+            header=source.columns,
+            reading=reading,
+            more=source.open,
         )
         if reading.faults:
             said = "; ".join(fault.detail for fault in reading.faults[:5])
             raise ImportFailed(f"{entity.name} has changed since the upload: {said}.")
-        return _Plan(job, entity, catalog, header, maps, options)
+        return _Plan(job, entity, catalog, source, maps, options)
 
     def _chunks(self, plan: _Plan, last: ChunkEntry | None) -> Iterator[PreparedChunk]:
         """The chunks after the last committed one, prepared ahead of their merge."""
-        file = CsvFile(
+        file = open_reader(
             Path(plan.job.spool_path),
-            plan.header,
-            columns=[m.source for m in plan.maps],
+            plan.source,
+            limits_of(self.settings),
+            columns=[column for m in plan.maps for column in m.columns],
             null_values=plan.options.null_values,
         )
-        preparation = Preparation(plan.entity, plan.catalog, plan.maps, plan.options)
+        preparation = Preparation(
+            plan.entity,
+            plan.catalog,
+            plan.maps,
+            plan.options,
+            typed=plan.source.format in BINARY,
+        )
         chunks = file.chunks(
             chunk_rows=plan.options.batch_size or self.settings.import_chunk_rows,
             offset=None if last is None else last.offset_end,
@@ -186,7 +199,7 @@ class _Import:
                     alone = attempt >= _POLITE
                     entry, faults = self._write(tx, merge, chunk, number, alone=alone)
                     self._set_aside(tx, chunk, faults)
-                    job = self._enter(tx, [entry])
+                    job = self._enter(tx, [entry], chunk.source.bytes_done)
                     self.still_held()
                     return job
             except COLLISION as error:
@@ -205,7 +218,7 @@ class _Import:
         *,
         alone: bool = False,
     ) -> tuple[ChunkEntry, list[RowFault]]:
-        within = range(chunk.first_row, chunk.first_row + chunk.count)
+        within = range(chunk.first_row, chunk.source.next_row)
         merged = merge.merge(tx, chunk.rows, within, head=HEAD, tail=TAIL, alone=alone)
         faults = sorted([*chunk.faults, *merged.faults], key=lambda fault: fault.row)
         entry = ChunkEntry(
@@ -227,12 +240,12 @@ class _Import:
             raws = _raws(chunk, faults)
             tx.run(imports.insert_errors(self.tenant_id, self.import_id, faults, raws))
 
-    def _enter(self, tx: Transaction, entries: list[ChunkEntry]) -> ImportJob:
+    def _enter(self, tx: Transaction, entries: list[ChunkEntry], bytes_done: int) -> ImportJob:
         """Ledger and counts. Raises _Cancelled when the job was settled meanwhile."""
         job: ImportJob | None = None
         for entry in entries:
             tx.run(imports.insert_chunk(self.tenant_id, self.import_id, self.run_id, entry))
-            job = tx.one(imports.count_chunk(self.tenant_id, self.import_id, entry))
+            job = tx.one(imports.count_chunk(self.tenant_id, self.import_id, entry, bytes_done))
             if job is None:
                 raise _Cancelled
         return job or self._job()
@@ -251,6 +264,7 @@ class _Import:
         merge = self._merge(plan)
         self._stop_if_asked(plan.job)
         entries: list[ChunkEntry] = []
+        rows = done = 0
         with (
             self.database.transaction(self.tenant_id) as tx,
             ahead(self._chunks(plan, None)) as made,
@@ -262,13 +276,13 @@ class _Import:
                 if faults:
                     raise _Aborted(chunk, faults)
                 entries.append(entry)
-                rows = entry.first_row + entry.rows - 1
-                self.progress(ImportProgress(rows, 0, entry.offset_end, plan.header.size))
+                rows, done = rows + entry.rows, chunk.source.bytes_done
+                self.progress(ImportProgress(rows, 0, done, plan.job.file_size))
                 with self.database.transaction(self.tenant_id) as beside:
-                    noted = imports.note_bytes(self.tenant_id, self.import_id, entry.offset_end)
+                    noted = imports.note_bytes(self.tenant_id, self.import_id, done)
                     beside.run(noted)
                 self._stop_if_asked(self._job())
-            self._enter(tx, entries)
+            self._enter(tx, entries, done)
             tx.run(imports.end_job(self.tenant_id, self.import_id, "completed"))
             self.still_held()
 
@@ -293,7 +307,7 @@ class _Import:
             raise _Cancelled
 
     def _report(self, job: ImportJob, plan: _Plan) -> None:
-        self.progress(ImportProgress(job.total, job.failed, job.bytes_done, plan.header.size))
+        self.progress(ImportProgress(job.total, job.failed, job.bytes_done, plan.job.file_size))
 
     def _finish(self) -> None:
         self._end("partial" if self._job().failed else "completed")
@@ -331,7 +345,7 @@ class _Import:
 def _columns(entity: Entity, mapping: object) -> list[tuple[str, str, str | None]]:
     """What the table holds, and which column of the file filled it."""
     maps = mapping if isinstance(mapping, list) else []
-    sources = {m["targetField"]: m["sourceField"] for m in maps}
+    sources = {m["targetField"]: m.get("sourceField") for m in maps}
     fields = [(f.name, f.kind.value, sources.get(f.name)) for f in entity.fields]
     kind = FieldKind.UUID.value
     return fields + [(name, kind, sources.get(name)) for name in entity.references]

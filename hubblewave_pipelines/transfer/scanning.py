@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hubblewave_pipelines.transfer.formats import RECORD_LIMIT, Dialect
+from hubblewave_pipelines.transfer.csv_header import RECORD_LIMIT, Dialect
 
 Positions: TypeAlias = NDArray[np.int64]
 Reason: TypeAlias = tuple[str, str]

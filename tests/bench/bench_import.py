@@ -36,7 +36,7 @@ from hubblewave_pipelines.storage.ddl import define
 from hubblewave_pipelines.storage.imports import NewImport
 from hubblewave_pipelines.storage.migrate import migrate
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
-from hubblewave_pipelines.transfer.formats import read_header
+from hubblewave_pipelines.transfer.apart import Limits, inspect
 from hubblewave_pipelines.transfer.imports import run_import
 
 TARGET, UPDATE_TARGET, MEMORY_TARGET = 1.5, 1.0, 400
@@ -154,7 +154,7 @@ class Bench:
         options = parse_options(
             {"uniqueFields": ["code"], "duplicateStrategy": "update"}, Reading()
         )
-        header = read_header(path, delimiter=None, quote='"')
+        source = inspect(path, path.name, parse_options({}, Reading()), Limits())
         new = NewImport(
             id=uuid.uuid4(),
             tenant_id=self.tenant.id,
@@ -165,7 +165,7 @@ class Bench:
             file_type="csv",
             file_sha256=b"",
             spool_path=str(path),
-            mapping=as_json(suggest_mapping(self.entity, header.names)),
+            mapping=as_json(suggest_mapping(self.entity, source.columns)),
             options=options.as_json(),
             created_by=uuid.uuid4(),
         )

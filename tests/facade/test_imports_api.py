@@ -103,7 +103,9 @@ def test_refused_rows_are_listed_and_downloaded(
     assert errors["pageInfo"]["totalItems"] == 3
     rejects = parts.get(f"{url}/rejects")
     assert rejects.headers["content-type"].startswith("text/csv")
-    header, second, fourth = csv.reader(io.StringIO(rejects.text, newline=""))
+    header, second, fourth = csv.reader(
+        io.StringIO(rejects.text.removeprefix("\ufeff"), newline="")
+    )
     assert header == ["_row", "_reason", "code", "stock"]
     assert (second[0], second[2:]) == ("2", ["", "x\n1"])
     assert (fourth[0], fourth[2:]) == ("4", ["C", "3", "4"])
@@ -152,7 +154,7 @@ def test_a_wrong_form_is_refused_before_anything_is_kept(
     assert list((data_dir / "spool").iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfea\0", b"a,,b\n", b"code,code\n"])
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"a\0b,c\n", b"a,,b\n", b"code,code\n"])
 def test_a_file_without_a_usable_header_is_refused(parts: httpx.Client, content: bytes) -> None:
     response = send(parts, content)
     assert (response.status_code, response.json()["code"]) == (422, "import.failed")
@@ -204,7 +206,7 @@ def test_an_import_whose_file_was_cleared_away_cannot_be_retried(
     assert (refused.status_code, refused.json()["code"]) == (409, "resource.conflict")
     assert "7 days" in refused.json()["detail"]
     assert parts.get(url).json() == cancelled
-    assert parts.get(f"{url}/rejects").text == "_row,_reason\r\n"
+    assert parts.get(f"{url}/rejects").text == "\ufeff_row,_reason,code\r\n"
 
 
 def test_another_tenant_sees_nothing_of_an_import(

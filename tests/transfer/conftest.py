@@ -21,12 +21,12 @@ from hubblewave_pipelines.storage.ddl import define
 from hubblewave_pipelines.storage.exports import ExportJob, NewExport
 from hubblewave_pipelines.storage.imports import ImportJob, NewImport, RefusedRow
 from hubblewave_pipelines.storage.tenants import Tenant
+from hubblewave_pipelines.transfer.apart import Limits, inspect
 from hubblewave_pipelines.transfer.exports import (
     ExportOutcome,
     ExportProgress,
     run_export,
 )
-from hubblewave_pipelines.transfer.formats import read_header
 from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress, run_import
 
 _names = itertools.count()
@@ -69,9 +69,14 @@ class Importing:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         reading = Reading()
         parsed = parse_options(options, reading)
-        header = read_header(path, delimiter=parsed.delimiter, quote=parsed.quote)
+        source = inspect(path, path.name, parsed, Limits())
         maps = parse_mapping(
-            mapping, entity=entity, catalog=self.catalog, header=header.names, reading=reading
+            mapping,
+            entity=entity,
+            catalog=self.catalog,
+            header=source.columns,
+            reading=reading,
+            more=source.open,
         )
         assert not reading.faults, reading.faults
         new = NewImport(
@@ -81,11 +86,12 @@ class Importing:
             entity_name=entity.name,
             file_name="upload.csv",
             file_size=path.stat().st_size,
-            file_type="csv",
+            file_type=source.format.value,
             file_sha256=b"not looked at",
             spool_path=str(path),
             mapping=as_json(maps),
             options=parsed.as_json(),
+            detected=source.as_json(),
             created_by=uuid.uuid4(),
         )
         with self.worker.transaction(self.tenant.id) as tx:

@@ -1,5 +1,6 @@
 """Cutting CSV text into records: exact numbers, whatever is wrong, however it is read."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,20 @@ from hypothesis import strategies as st
 
 from hubblewave_pipelines.core.errors import ImportFailed
 from hubblewave_pipelines.transfer import csv, scanning
+from hubblewave_pipelines.transfer.content import Content
 from hubblewave_pipelines.transfer.csv import CsvFile
-from hubblewave_pipelines.transfer.formats import Dialect, read_header
+from hubblewave_pipelines.transfer.csv_header import Dialect, Header, csv_header
 
 Found = tuple[list[tuple[int, str | None, str | None]], list[tuple[int, str]]]
+
+
+def read_header(path: Path, *, delimiter: str | None, quote: str) -> Header:
+    with opened(path) as content:
+        return csv_header(content.read(), whole=True, delimiter=delimiter, quote=quote)
+
+
+def opened(path: Path) -> Content:
+    return Content(path, bom=3 if path.read_bytes().startswith(b"\xef\xbb\xbf") else 0)
 
 
 def read(
@@ -25,7 +36,7 @@ def read(
     """(rows as (number, a, b), refused rows as (number, code))"""
     header = read_header(path, delimiter=",", quote='"')
     good, bad = [], []
-    file = CsvFile(path, header, columns=["a", "b"], window=window)
+    file = CsvFile(partial(opened, path), header, columns=["a", "b"], window=window)
     for chunk in file.chunks(chunk_rows=chunk_rows, offset=offset, first_row=first):
         values = zip(chunk.table["a"].to_pylist(), chunk.table["b"].to_pylist(), strict=True)
         good += [(int(n), *v) for n, v in zip(chunk.row_numbers, values, strict=True)]
@@ -47,6 +58,7 @@ def read(
         (b'1,"open\n3,"4"\n5,6\n', [(2, "3", "4"), (3, "5", "6")], [(1, "quote")]),
         (b"1\n1,2,3\n3,4\n", [(3, "3", "4")], [(1, "columns"), (2, "columns")]),
         (b"1,\xff\n1,a\0\n3,\xc3\xa9\n", [(3, "3", "é")], [(1, "encoding"), (2, "nul")]),
+        (b'"1",', [(1, "1", None)], []),
         (b"", [], []),
     ],
 )
@@ -81,7 +93,7 @@ def test_quotes_mean_in_the_header_what_they_mean_in_rows(
         return
     found = read_header(path, delimiter=delimiter, quote='"')
     assert found.names == names
-    (chunk,) = CsvFile(path, found, columns=["code"]).chunks(chunk_rows=10)
+    (chunk,) = CsvFile(partial(opened, path), found, columns=["code"]).chunks(chunk_rows=10)
     assert chunk.table["code"].to_pylist() == ["2", "4"]
 
 
@@ -124,7 +136,9 @@ def test_the_end_of_any_chunk_is_a_place_to_resume(
     path.write_bytes(b"a,b\n" + content)
     good, bad = read(path)
     header = read_header(path, delimiter=",", quote='"')
-    for chunk in CsvFile(path, header, columns=["a", "b"]).chunks(chunk_rows=chunk_rows):
+    for chunk in CsvFile(partial(opened, path), header, columns=["a", "b"]).chunks(
+        chunk_rows=chunk_rows
+    ):
         after = chunk.first_row + chunk.rows
         rest = read(path, offset=chunk.offset_end, first=after)
         assert rest == ([r for r in good if r[0] >= after], [r for r in bad if r[0] >= after])
@@ -148,6 +162,8 @@ def test_a_long_file_is_cut_by_bytes_too(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "a.csv"
     path.write_bytes(b"a,b\n" + b"1,2\n" * 100)
     header = read_header(path, delimiter=None, quote='"')
-    chunks = list(CsvFile(path, header, columns=["a", "b"]).chunks(chunk_rows=1000))
+    chunks = list(
+        CsvFile(partial(opened, path), header, columns=["a", "b"]).chunks(chunk_rows=1000)
+    )
     assert sum(chunk.rows for chunk in chunks) == 100
     assert all(chunk.offset_end - chunk.offset_start <= 110 for chunk in chunks)

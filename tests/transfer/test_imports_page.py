@@ -18,9 +18,20 @@ REFUSING = (
     "hubblewave_pipelines/transfer/chunks.py",
     "hubblewave_pipelines/transfer/coerce.py",
     "hubblewave_pipelines/transfer/csv.py",
+    "hubblewave_pipelines/transfer/json_text.py",
+    "hubblewave_pipelines/transfer/parquet.py",
     "hubblewave_pipelines/transfer/scanning.py",
+    "hubblewave_pipelines/transfer/transforming.py",
+    "hubblewave_pipelines/transfer/xml_records.py",
 )
-PLACE_OF_CODE = {"Refused": 0, "CellFault": 1, "RowFault": 2}
+PLACE_OF_CODE = {
+    "Refused": 0,
+    "_Wrong": 0,
+    "CellFault": 1,
+    "MalformedRow": 1,
+    "RowFault": 2,
+    "refused": 2,
+}
 
 
 def constants(node: ast.AST) -> Iterator[str]:
@@ -34,7 +45,11 @@ def codes(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             place = PLACE_OF_CODE.get(node.func.id)
-            if place is not None and isinstance(node.args[place], ast.Constant):
+            if (
+                place is not None
+                and len(node.args) > place
+                and isinstance(node.args[place], ast.Constant)
+            ):
                 yield from constants(node.args[place])
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "code":
             if isinstance(node.value, ast.IfExp):
