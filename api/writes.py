@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
+from psycopg.errors import ForeignKeyViolation
+
 from api.context import Context
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import NotFound, VersionConflict
@@ -13,6 +15,7 @@ from hubblewave_pipelines.storage.records import (
     update_record,
     version_of,
 )
+from hubblewave_pipelines.storage.refusals import own_reference, still_referred_to
 
 
 async def insert(
@@ -49,8 +52,15 @@ async def update(
 async def delete(
     context: Context, entity: Entity, record_id: UUID, *, versions: Collection[int] | None
 ) -> None:
-    """Raises NotFound and VersionConflict."""
-    deleted = await context.tx.one(delete_record(entity, record_id, versions=versions))
+    """Raises NotFound, VersionConflict and ReferenceConflict."""
+    try:
+        deleted = await context.tx.one(delete_record(entity, record_id, versions=versions))
+    except ForeignKeyViolation as error:
+        # Of a write the same error says that a record named by it is missing; only here is it known
+        # to say that records of the same entity refer to this one.
+        if own_reference(error, entity):
+            raise still_referred_to(entity.name, entity) from error
+        raise
     if deleted is None:
         raise await _missed(context, entity, record_id)
 

@@ -80,6 +80,15 @@ def _referring(catalog: Catalog, table: str | None) -> str:
     return "other"
 
 
+def own_reference(error: pg.ForeignKeyViolation, entity: Entity) -> bool:
+    """Whether the broken reference is one of the entity's own records to each other or elsewhere."""
+    return error.diag.table_name == entity.table
+
+
+def still_referred_to(other: str, entity: Entity) -> ReferenceConflict:
+    return ReferenceConflict(f"{other} records still refer to this {entity.name}.")
+
+
 def refusal(error: psycopg.Error, entity: Entity, catalog: Catalog) -> PlatformError | None:
     """What a failed write to `entity` says to its caller; None when it is not the caller's doing."""
     diag = error.diag
@@ -89,11 +98,11 @@ def refusal(error: psycopg.Error, entity: Entity, catalog: Catalog) -> PlatformE
         fault = Fault("unique", f"{what} is already taken by another record", _pointer(name))
         return UniqueConflict(f"Another {entity.name} already has this {what}.", faults=[fault])
     if isinstance(error, pg.ForeignKeyViolation):
-        if diag.table_name == entity.table and name is not None:
+        if own_reference(error, entity) and name is not None:
             fault = Fault("reference", f"{what} names no record", _pointer(name))
             return Invalid(f"{what} refers to a record that does not exist.", faults=[fault])
         other = _referring(catalog, diag.table_name)
-        return ReferenceConflict(f"{other} records still refer to this {entity.name}.")
+        return still_referred_to(other, entity)
     if isinstance(error, pg.NotNullViolation):
         return Invalid(
             "1 field is invalid.", faults=[Fault("required", f"{what} is required", _pointer(name))]

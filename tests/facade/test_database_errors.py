@@ -31,15 +31,15 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     """Makes inserts fail with an SQLSTATE, the first `times` times; returns the list of attempts."""
 
     def refuse(code: str, times: int = 1000) -> list[int]:
-        import api.records
+        import api.writes
 
-        insert, attempts = api.records.insert_record, list[int]()
+        insert, attempts = api.writes.insert_record, list[int]()
 
         def first_fails(*given: Any, **named: Any) -> Any:
             attempts.append(len(attempts) + 1)
             return failing(code) if len(attempts) <= times else insert(*given, **named)
 
-        monkeypatch.setattr("api.records.insert_record", first_fails)
+        monkeypatch.setattr("api.writes.insert_record", first_fails)
         return attempts
 
     return refuse
@@ -87,9 +87,9 @@ def test_a_connection_lost_while_committing_is_told_apart(
     client: httpx.Client, standing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write may or may not have happened, and the answer says so."""
-    import api.records
+    import api.writes
 
-    insert = api.records.insert_record
+    insert = api.writes.insert_record
 
     def doomed(*given: Any, **named: Any) -> Any:
         built = insert(*given, **named)
@@ -103,7 +103,7 @@ def test_a_connection_lost_while_committing_is_told_apart(
 
         return Statement(built.text, built.params, row)
 
-    monkeypatch.setattr("api.records.insert_record", doomed)
+    monkeypatch.setattr("api.writes.insert_record", doomed)
     answer = client.post(PATH, json={"label": "lost"})
     assert answer.status_code == 503
     assert "while committing" in answer.json()["detail"]
