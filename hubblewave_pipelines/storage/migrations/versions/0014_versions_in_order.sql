@@ -6,6 +6,9 @@ create or replace function hubblewave.keep_replaced() returns trigger language p
   security definer set search_path = pg_catalog set timezone = 'UTC'
 as $$
 begin
+  if tg_op = 'UPDATE' and current_setting('hubblewave.backfill', true) = 'on' then
+    return null;
+  end if;
   execute format(
     'insert into %I.%I (id, version, deleted_at, deleted_by, xid, record) '
     'select o.id, o.version, $1, $2, greatest(o.xid, pg_current_xact_id()), to_jsonb(o) '
@@ -20,6 +23,9 @@ create or replace function hubblewave.stamp_version() returns trigger language p
   set search_path = pg_catalog
 as $$
 begin
+  if current_setting('hubblewave.backfill', true) = 'on' then
+    return new;
+  end if;
   if new.version = old.version then
     new.version := old.version + 1;
     new.updated_at := now();
