@@ -22,6 +22,7 @@ READ_BYTES = 64 * 1024
 KEPT_BYTES = 16 * 1024
 _HEADER_BYTES = 8190
 _MAX_HEADERS = 100
+_HEADER_KEPT, _HEADERS_KEPT = 1024, 8 * 1024
 _TARGETS = 1024
 _USER_AGENT = "HubbleWave-Webhooks/1"
 _KEEPALIVE_SECONDS = 4.0  # Node.js closes an idle connection after 5
@@ -45,8 +46,8 @@ class Posted:
     """What came of a POST. `error_class` is None when the receiver answered 2xx in full and in time.
 
     `status` may be set beside an error class (a reply that stalled has one). `body` is the first
-    16 KiB of the reply as text that PostgreSQL stores (no NUL), `detail` a sentence without
-    addresses, `retry_after` the receiver's wish in seconds from now, never negative.
+    16 KiB of the reply as text that PostgreSQL stores (no NUL), `headers` are the first 8 KiB of
+    its headers, `detail` is a sentence without addresses, `retry_after` the receiver's wish in seconds from now, never negative.
     """
 
     status: int | None
@@ -188,7 +189,7 @@ class _Answer:
         try:
             self.status = response.status
             self.retry_after = response.headers.get("Retry-After")  # in whatever case it came
-            self.headers = {name: _text_of(value) for name, value in response.headers.items()}
+            self.headers = _kept(response.headers)
             while len(self.body) < READ_BYTES:
                 chunk = await response.content.readany()
                 if not chunk:
@@ -245,6 +246,18 @@ def _classify(error: BaseException, dial: Dial) -> tuple[ErrorClass, str]:
 def _certificate(error: aiohttp.ClientConnectorCertificateError) -> str:
     cause = error.certificate_error
     return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else "refused"
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers worth keeping: a receiver may not fill our log with hundreds of kilobytes."""
+    kept, size = {}, 0
+    for name, value in headers.items():
+        text = _text_of(value)[:_HEADER_KEPT]
+        size += len(name) + len(text)
+        if size > _HEADERS_KEPT:
+            break
+        kept[name] = text
+    return kept
 
 
 def _text(raw: bytes) -> str:

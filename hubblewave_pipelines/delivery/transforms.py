@@ -24,12 +24,13 @@ class TransformPool:
     """Processes that run transforms, one tenant at a time each; a failed one is replaced.
 
     Use it on one event loop and close it. Processes start when first needed and end after a minute
-    of idleness. At most `running` transforms compute at a time (one per core), of one tenant at
-    most two, so that nobody's loops hold up the others.
+    of idleness. At most `running` transforms compute at a time (one per core, at least two), of one
+    tenant at most two and never all of them, so that nobody's loops hold up the others.
     """
 
     def __init__(self, *, running: int | None = None, weak_isolation: bool = False) -> None:
-        running = running or os.cpu_count() or 1
+        running = running or max(2, os.cpu_count() or 1)
+        self._share = max(1, min(_TENANT_SHARE, running - 1))
         self._weak = weak_isolation
         self._slots = asyncio.Semaphore(running)
         self._kept = 8 * running
@@ -69,7 +70,7 @@ class TransformPool:
 
     @asynccontextmanager
     async def _share_of(self, tenant: str) -> AsyncIterator[None]:
-        share = self._shares.setdefault(tenant, asyncio.Semaphore(_TENANT_SHARE))
+        share = self._shares.setdefault(tenant, asyncio.Semaphore(self._share))
         self._users[tenant] += 1
         try:
             async with share:

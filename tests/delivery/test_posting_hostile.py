@@ -176,6 +176,14 @@ def test_W9_a_reply_is_kept_as_text_that_postgresql_stores() -> None:
     assert outcome.body[:2] == "ab"
 
 
+def test_W9_headers_that_would_fill_the_log_are_cut() -> None:
+    many = {f"X_{n}": "y" * 8000 for n in range(90)}
+    with receiving(reply(body=b"ok", **many)) as receiver:
+        outcome = sent(receiver.url)
+    assert (outcome.ok, outcome.body) == (True, "ok")
+    assert 4096 < sum(map(len, [*outcome.headers, *outcome.headers.values()])) <= 8192
+
+
 @pytest.mark.parametrize("size", [KEPT_BYTES, KEPT_BYTES + 1, READ_BYTES - 1, READ_BYTES, READ_BYTES + 1])  # fmt: skip
 def test_W9_the_caps_are_exact(size: int) -> None:
     with receiving(reply(body=b"y" * size)) as receiver:

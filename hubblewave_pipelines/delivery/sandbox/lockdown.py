@@ -1,5 +1,6 @@
 """Taking from this process, for good, everything that a computation does not need: system calls, memory, files."""
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -53,8 +54,11 @@ class _Program(ctypes.Structure):
 def limit_resources(extra_bytes: int, cpu_seconds: int) -> None:
     """Cap memory at what is mapped now plus `extra_bytes`, CPU time, and files and processes at none.
 
-    As root, become nobody first, for whom the cap on processes counts.
+    As root, become nobody first, for whom the cap on processes counts. Where memory runs out for
+    the whole machine, the kernel is to look here first.
     """
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
