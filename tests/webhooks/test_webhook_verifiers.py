@@ -1,4 +1,4 @@
-"""Deliveries of the real worker, plain and transformed, with a secret of ours and one of the user's, and who verifies them."""
+"""Deliveries of the real worker, plain and transformed, under a secret of either origin, and who verifies them."""
 
 import base64
 import json
