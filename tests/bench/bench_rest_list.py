@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +155,19 @@ def serve_bare(bench: Bench, port: int) -> None:
 
 
 async def load(port: int, path: str, key: str, seconds: float) -> float:
-    """Requests per second over keep-alive connections; each answer is checked to be a full page."""
+    """Requests per second for a list; each answer is checked to be a full page."""
     request = f"GET {path} HTTP/1.1\r\nHost: bench\r\nX-API-Key: {key}\r\n\r\n".encode()
+    return await repeat(port, request, seconds, lambda body: body.count(b'"createdAt"') == PAGE)
+
+
+async def repeat(
+    port: int,
+    request: bytes | Callable[[], bytes],
+    seconds: float,
+    whole: Callable[[bytes], bool],
+) -> float:
+    """Requests per second over keep-alive connections; each answer is checked by `whole`. The
+    request is the same each time, or made anew."""
     until = time.perf_counter() + seconds
     done = 0
 
@@ -164,12 +175,12 @@ async def load(port: int, path: str, key: str, seconds: float) -> float:
         nonlocal done
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
         while time.perf_counter() < until:
-            writer.write(request)
+            writer.write(request if isinstance(request, bytes) else request())
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             body = await reader.readexactly(length)
-            assert body.count(b'"createdAt"') == PAGE
+            assert whole(body), body[:500]
             done += 1
         writer.close()
 
