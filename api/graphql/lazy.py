@@ -4,6 +4,7 @@ A tenant of 1,000 entities has a schema of 100,000 parts, of which a document na
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cached_property
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,10 +13,14 @@ T = TypeVar("T")
 class Lazy(Mapping[str, T]):
     """Reads as a dict would; going through all values makes all of them."""
 
-    def __init__(self, names: Collection[str], make: Callable[[str], T]) -> None:
-        self._names = names
+    def __init__(self, names: Callable[[], Collection[str]], make: Callable[[str], T]) -> None:
+        self._named = names
         self._make = make
         self._made: dict[str, T] = {}
+
+    @cached_property
+    def _names(self) -> Collection[str]:
+        return self._named()
 
     def __getitem__(self, name: str) -> T:
         made = self._made.get(name)
@@ -33,8 +38,3 @@ class Lazy(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._names)
-
-    @property
-    def made(self) -> int:
-        """How many values have been made so far."""
-        return len(self._made)

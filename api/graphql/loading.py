@@ -143,7 +143,7 @@ class Loading:
     def _root(self, name: str, arguments: Mapping[str, Any]) -> Any:
         if name == "schemaVersion":
             return self._catalog.version
-        root = self._schema.roots["Query"][name]
+        root = self._schema.roots("Query")[name]
         if root.verb is Verb.LIST:
             return self._top(root.entity, arguments)
         record_id = as_id(arguments["id"])

@@ -53,19 +53,28 @@ class Root:
 SHARED = ("Int", "Decimal", "JSON", "PageInfo", "PaginationInput", "SortInput", "SortOrder")
 
 
-def type_names(catalog: Catalog) -> dict[str, tuple[Form, Entity]]:
-    """Every type of every entity by name. An entity's own name always is its record type; where
-    another type's name is taken by an entity, it ends in an underscore, which no entity's name does.
+_ENDINGS = tuple((form, form.value) for form in Form)
+
+
+def type_name(form: Form, entity: Entity, catalog: Catalog) -> str:
+    """An entity's own name always is its record type; where another type's name is taken by an
+    entity, it ends in an underscore, which no entity's name does.
     """
-    own = {entity.name for entity in catalog}
-    found: dict[str, tuple[Form, Entity]] = {}
-    for entity in catalog:
-        for form in Form:
-            name = f"{entity.name}{form.value}"
-            if form is not Form.OBJECT and (name in own or name in SHARED):
-                name += "_"
-            found[name] = (form, entity)
-    return found
+    name = f"{entity.name}{form.value}"
+    taken = form is not Form.OBJECT and (catalog.named(name) is not None or name in SHARED)
+    return f"{name}_" if taken else name
+
+
+def type_names(catalog: Catalog) -> dict[str, tuple[Form, Entity]]:
+    """Every type of every entity by name."""
+    found = {
+        entity.name + ending: (form, entity) for form, ending in _ENDINGS for entity in catalog
+    }
+    # Names are right but where two were made, or one of everybody's: made again, the long way.
+    clashes = [name for name in SHARED if name in found]
+    if not clashes and len(found) == len(_ENDINGS) * len(catalog.entities):
+        return found
+    return {type_name(form, entity, catalog): (form, entity) for entity in catalog for form in Form}
 
 
 def _capital(name: str) -> str:

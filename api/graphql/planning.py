@@ -63,7 +63,7 @@ class Planner:
 
     def root(self, nodes: _Nodes) -> Root | None:
         """What a root field means; None for fields that are not about records."""
-        known = self.schema.roots[_ROOTS[self.operation.kind.value]]
+        known = self.schema.roots(_ROOTS[self.operation.kind.value])
         return known.get(nodes[0].name.value)
 
     def arguments(self, parent: GraphQLObjectType, nodes: _Nodes) -> dict[str, Any]:

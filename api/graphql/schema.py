@@ -4,6 +4,7 @@ Parts are made programmatically from the frozen catalog. The library's own schem
 for validation, coercion and introspection; nothing is ever executed by it but introspection.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
 from graphql import (
@@ -48,20 +49,27 @@ from api.graphql.shared import (
 from hubblewave_pipelines.core.entity import Catalog, Entity, RelationKind
 from hubblewave_pipelines.core.query import OPERATORS, Operator, columns_of
 
+_ROOTS: Mapping[str, Callable[[Catalog], Iterator[tuple[str, Root]]]] = {
+    "Query": naming.query_fields,
+    "Mutation": naming.mutation_fields,
+    "Subscription": naming.subscription_fields,
+}
+
 
 class TenantSchema:
     """The schema of one catalog, with what its root fields mean."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        names = naming.type_names(catalog)
-        self._forms = names
-        self._name_of = {(form, entity.name): name for name, (form, entity) in names.items()}
-        self.roots: dict[str, dict[str, Root]] = {
-            "Query": dict(naming.query_fields(catalog)),
-            "Mutation": dict(naming.mutation_fields(catalog)),
-            "Subscription": dict(naming.subscription_fields(catalog)),
-        }
+        self._forms = naming.type_names(catalog)
+        self._roots: dict[str, dict[str, Root]] = {}
+
+    def roots(self, name: str) -> dict[str, Root]:
+        """What the fields of Query, Mutation or Subscription mean."""
+        found = self._roots.get(name)
+        if found is None:
+            found = self._roots[name] = dict(_ROOTS[name](self.catalog))
+        return found
 
     @cached_property
     def graphql(self) -> GraphQLSchema:
@@ -71,15 +79,15 @@ class TenantSchema:
         known |= {
             named.name: named for named in (GraphQLString, GraphQLBoolean, GraphQLFloat, GraphQLID)
         }
-        for name, roots in self.roots.items():
-            if roots or name == "Query":
+        for name in _ROOTS:
+            if self.catalog.entities or name == "Query":
                 known[name] = self._root_type(name)
         schema.query_type = known["Query"]  # type: ignore[assignment]
         schema.mutation_type = known.get("Mutation")  # type: ignore[assignment]
         schema.subscription_type = known.get("Subscription")  # type: ignore[assignment]
         everything = {**dict.fromkeys(known), **dict.fromkeys(self._forms)}
         schema.type_map = Lazy(  # type: ignore[assignment]
-            everything, lambda name: known.get(name) or self._made(name)
+            lambda: everything, lambda name: known.get(name) or self._made(name)
         )
         return schema
 
@@ -88,23 +96,22 @@ class TenantSchema:
         return PageInfo
 
     def _root_type(self, name: str) -> GraphQLObjectType:
-        roots = self.roots[name]
         fixed = {}
         if name == "Query":  # a tenant without entities has a schema, too
             version = "The version of the definitions that this schema is made from."
             fixed = {"schemaVersion": GraphQLField(INT, description=version)}
         made = GraphQLObjectType(name, {})
-        fields = Lazy(
-            {**dict.fromkeys(roots), **dict.fromkeys(fixed)},
-            lambda field: fixed.get(field) or self._root_field(roots[field]),
+        # Where the library would keep what it made of a thunk.
+        made.__dict__["fields"] = Lazy(
+            lambda: {**dict.fromkeys(self.roots(name)), **dict.fromkeys(fixed)},
+            lambda field: fixed.get(field) or self._root_field(self.roots(name)[field]),
         )
-        made.__dict__["fields"] = fields  # where the library would keep what it made of a thunk
         return made
 
     # Types
 
     def type(self, form: Form, entity: Entity) -> GraphQLNamedType:
-        return self.graphql.type_map[self._name_of[form, entity.name]]
+        return self.graphql.type_map[naming.type_name(form, entity, self.catalog)]
 
     def object(self, form: Form, entity: Entity) -> GraphQLObjectType:
         found = self.type(form, entity)

@@ -91,7 +91,8 @@ async def mutate(
     except PlatformError as refused:
         if at.key is None or isinstance(refused, Unavailable) or refused.status in (401, 403, 429):
             raise
-        body = undone(refused, request.state.request_id, [at.key])
+        told = _moved(refused, {"#/input": "#/input", "#/ids": "#/ids", "#": "#/input"})
+        body = undone(told, request.state.request_id, [at.key])
         return Response(body, 200, None, JSON)
 
 
