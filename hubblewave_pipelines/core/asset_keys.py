@@ -25,3 +25,8 @@ def export_key(tenant_slug: str, entity_slug: str, schedule_id: UUID | None = No
     """The files exported from an entity: those asked for one by one, or those of one schedule."""
     key = ["export", tenant_slug, entity_slug]
     return key if schedule_id is None else [*key, schedule_id.hex[-12:]]
+
+
+def webhooks_key(tenant_slug: str) -> list[str]:
+    """What a tenant's webhooks are sent; nothing makes it, checks watch it."""
+    return ["webhooks", tenant_slug]

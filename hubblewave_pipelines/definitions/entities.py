@@ -29,6 +29,12 @@ from hubblewave_pipelines.definitions.reporting import CHECK
 from hubblewave_pipelines.definitions.resources import Platform
 from hubblewave_pipelines.definitions.sensors import dispatcher, reconcile
 from hubblewave_pipelines.definitions.uploads import upload_retention, uploads_schedule
+from hubblewave_pipelines.definitions.webhooks import (
+    check_schedule,
+    dead_letter_check,
+    deliveries_spec,
+    redrive_dead_letters,
+)
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.defs_states import (
@@ -142,8 +148,11 @@ class EntityGraph(dg.StateBackedComponent):
 def definitions_of(state: State, version: str | None) -> dg.Definitions:
     """Everything of the code location, for one state of the entities."""
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
+    checks: list[dg.AssetChecksDefinition] = []
     for tenant in state["tenants"]:
         entities = tenant["entities"]
+        assets.append(deliveries_spec(tenant["slug"], _group(tenant)))
+        checks.append(dead_letter_check(tenant["slug"]))
         assets.append(
             tenant_imports(
                 tenant["slug"],
@@ -162,9 +171,14 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
         launchable += [import_assets, export_assets]
     return dg.Definitions(
         assets=assets,
-        jobs=[*launchable, event_retention, upload_retention],
+        asset_checks=checks,
+        jobs=[*launchable, event_retention, upload_retention, redrive_dead_letters],
         sensors=[dispatcher(launchable), reconcile],
-        schedules=[retention_schedule, uploads_schedule],
+        schedules=[
+            retention_schedule,
+            uploads_schedule,
+            *([check_schedule(checks)] if checks else []),
+        ],
         resources={"platform": Platform()},
         executor=dg.in_process_executor,
         # On the console from INFO on; Dagster keeps every event in its own log anyway.

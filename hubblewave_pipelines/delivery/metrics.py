@@ -19,28 +19,12 @@ IN_FLIGHT = Gauge("hubblewave_webhook_in_flight", "Deliveries that this worker h
 LEASED = Gauge("hubblewave_webhook_leased", "Deliveries that this worker has claimed.")
 LOST = Counter("hubblewave_webhook_leases_expired_total", "Deliveries taken from dead workers.")
 FANNED = Counter("hubblewave_webhook_events_total", "Events turned into deliveries.")
-DEPTH = Gauge(
-    "hubblewave_webhook_queue_depth",
-    "The queue of all tenants by state: unfanned, due, sending, held, dead; and webhooks with an "
-    "open circuit or disabled.",
-    ["state"],
-)
-OLDEST = Gauge(
-    "hubblewave_webhook_queue_oldest_seconds", "Age of the oldest of each state.", ["state"]
-)
 
 
 def count(result: Result) -> None:
     outcome = "success" if result.outcome == "success" else result.error_class or "failed"
     ATTEMPTS.labels(str(result.webhook_id), outcome).inc()
     SECONDS.observe(result.duration_ms / 1000)
-
-
-def show_queue(states: list[tuple[str, int, float]]) -> None:
-    for name in ("unfanned", "due", "sending", "held", "dead", "circuit_open", "disabled"):
-        depth, oldest = next(((d, o) for state, d, o in states if state == name), (0, 0.0))
-        DEPTH.labels(name).set(depth)
-        OLDEST.labels(name).set(max(0.0, oldest))
 
 
 async def serve(host: str, port: int) -> web.AppRunner:

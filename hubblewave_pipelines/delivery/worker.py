@@ -21,6 +21,7 @@ from hubblewave_pipelines.delivery.attempt import Lease, failed, make_attempt
 from hubblewave_pipelines.delivery.fanning import Fanning
 from hubblewave_pipelines.delivery.message import Endpoint, open_endpoint
 from hubblewave_pipelines.delivery.posting import Session
+from hubblewave_pipelines.delivery.queue_metrics import show_queue
 from hubblewave_pipelines.delivery.shares import Shares
 from hubblewave_pipelines.delivery.transforms import TransformPool
 from hubblewave_pipelines.settings import Settings
@@ -274,7 +275,7 @@ class Worker:
 
     async def _observe(self) -> bool:
         async with self._database.transaction() as tx:
-            metrics.show_queue(await tx.all(deliveries.queue_state()))
+            show_queue(await tx.all(deliveries.queue_state()))
         return False
 
     async def _maintain(self) -> bool:
