@@ -304,7 +304,8 @@ class TenantSchema:
                 which = {"id": GraphQLArgument(GraphQLID), "filter": asked}
                 return GraphQLField(GraphQLNonNull(record), {**which, **SINCE})
             case Verb.DELETED:
-                return GraphQLField(ID, {"id": GraphQLArgument(GraphQLID), **SINCE})
+                which = {"id": GraphQLArgument(GraphQLID), "filter": asked}
+                return GraphQLField(ID, {**which, **SINCE})
         result = GraphQLNonNull(self.object(Form.BULK_RESULT, entity))
         several: Arguments = {"input": GraphQLArgument(_list_of(given))}
         if root.verb is Verb.DELETE_MANY:

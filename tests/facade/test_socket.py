@@ -9,8 +9,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as connect_socket
 
+from hubblewave_pipelines.storage import tenants
 from tests.facade.conftest import Standing, make_key
 from tests.plugins.socket_client import GraphqlSocket
+from tests.plugins.stack import eventually
 
 INIT = {"type": "connection_init"}
 ASK = {"type": "subscribe", "id": "1", "payload": {"query": "{ schemaVersion }"}}
@@ -216,3 +218,201 @@ def test_events_carry_the_record_as_it_was_then_and_only_where_it_passes(
         cursors = [e["extensions"]["cursor"] for e in events["all"]]
         assert len(set(cursors)) == 3
         assert [e["extensions"]["cursor"] for e in events["big"]] == cursors[1:]
+
+
+def test_a_subscription_resumes_after_any_place_of_its_feed(
+    standing: Standing, client: httpx.Client
+) -> None:
+    start = client.get("/api/v1/notes/changes?since=now").json()["next"]
+    notes = [write(client, text=f"resumed {n}") for n in range(5)]
+    query = "subscription($s: String) { noteCreated(since: $s) { id } }"
+    with GraphqlSocket(standing.url, standing.key) as socket:
+        socket.say(
+            {"type": "subscribe", "id": "r", "payload": {"query": query, "variables": {"s": start}}}
+        )
+        events = [told(socket, "r") for _ in notes]
+        assert [e["data"]["noteCreated"]["id"] for e in events] == [n["id"] for n in notes]
+        socket.say({"type": "complete", "id": "r"})
+        after = {"s": events[2]["extensions"]["cursor"]}
+        socket.say(
+            {"type": "subscribe", "id": "r", "payload": {"query": query, "variables": after}}
+        )
+        again = [told(socket, "r") for _ in notes[3:]]
+        assert again == events[3:]
+        more = write(client, text="after catching up")
+        assert told(socket, "r")["data"]["noteCreated"]["id"] == more["id"]
+        elsewhere = {"s": client.get("/api/v1/authors/changes?since=now").json()["next"]}
+        for wrong in (elsewhere, {"s": "nonsense"}, {"s": ""}):
+            socket.say(
+                {"type": "subscribe", "id": "w", "payload": {"query": query, "variables": wrong}}
+            )
+            refused = socket.hear()
+            assert (refused["type"], refused["id"]) == ("error", "w")
+            assert refused["payload"][0]["extensions"]["code"] == "request.cursor_mismatch"
+
+
+def test_deletion_and_return_are_told_with_what_the_record_was(
+    standing: Standing, client: httpx.Client
+) -> None:
+    note = write(client, text="keep", rank=1)
+    patch(client, note, rank=7)
+    with GraphqlSocket(standing.url, standing.key) as socket:
+        socket.subscribe("d", "subscription { noteDeleted(filter: {rank: 7}) }")
+        socket.subscribe("other", "subscription { noteDeleted(filter: {rank: 8}) }")
+        socket.subscribe("c", "subscription { noteCreated { text rank version } }")
+        assert client.delete(f"/api/v1/notes/{note['id']}").status_code == 204
+        assert told(socket, "d")["data"] == {"noteDeleted": note["id"]}
+        back = client.post(f"/api/v1/notes/{note['id']}/restore", json={"version": 1})
+        assert back.status_code in (200, 201), back.text
+        event = told(socket, "c")
+        assert event["data"]["noteCreated"] == {"text": "keep", "rank": 1, "version": 4}
+
+
+def test_a_transaction_that_stays_open_holds_events_back_and_loses_none(
+    standing: Standing, client: httpx.Client
+) -> None:
+    with GraphqlSocket(standing.url, standing.key) as socket:
+        with standing.owner.connect(autocommit=False) as held:
+            held.execute("select pg_current_xact_id()")
+            socket.subscribe("c", "subscription { noteCreated { id } }")
+            notes = [write(client, text=f"held {n}") for n in range(3)]
+            patch(client, notes[0], text="and changed")
+            with pytest.raises(TimeoutError):
+                socket.hear(0.5)
+            held.rollback()
+        heard = [told(socket, "c")["data"]["noteCreated"]["id"] for _ in notes]
+        assert heard == [note["id"] for note in notes]
+
+
+def test_another_tenant_hears_nothing(standing: Standing, client: httpx.Client) -> None:
+    with standing.owner.transaction() as tx:
+        other = tx.one(tenants.insert_tenant("listener", "Listener", "enterprise"))
+        assert other is not None
+        for step in tenants.create_schema(other):
+            tx.run(step)
+    key = make_key(standing.owner, other)
+    with standing.client(key) as theirs, GraphqlSocket(standing.url, key) as socket:
+        for definition in (AUTHOR, NOTE):
+            assert theirs.post("/api/v1/entities", json=definition).status_code == 201
+        socket.subscribe("c", "subscription { noteCreated { id } }")
+        write(client, text="not for them")
+        own = write(theirs, text="for them")
+        assert told(socket, "c")["data"]["noteCreated"]["id"] == own["id"]
+        cursor = client.get("/api/v1/notes/changes?since=now").json()["next"]
+        query = f'subscription {{ noteCreated(since: "{cursor}") {{ id }} }}'
+        socket.say({"type": "subscribe", "id": "x", "payload": {"query": query}})
+        assert socket.hear()["type"] == "error"
+
+
+def test_a_revoked_or_expired_key_ends_its_open_sockets(
+    standing: Standing, client: httpx.Client
+) -> None:
+    made = client.post("/api/v1/api-keys", json={"name": "socket", "scopes": ["read"]}).json()
+    with GraphqlSocket(standing.url, made["key"]) as socket:
+        with GraphqlSocket(standing.url, standing.key) as lasting:
+            socket.subscribe("c", "subscription { noteCreated { id } }")
+            assert client.delete(f"/api/v1/api-keys/{made['id']}").status_code in (200, 204)
+            assert socket.code() == 4403
+            lasting.say({"type": "ping"})
+            assert lasting.hear()["type"] == "pong"
+
+
+def test_subscriptions_follow_a_change_of_definition_or_say_why_not(
+    standing: Standing, client: httpx.Client
+) -> None:
+    definition = {
+        "name": "Task",
+        "pluralName": "Tasks",
+        "fields": [{"name": "title", "type": "text"}, {"name": "old", "type": "text"}],
+    }
+    assert client.post("/api/v1/entities", json=definition).status_code == 201
+    with GraphqlSocket(standing.url, standing.key) as socket:
+        socket.subscribe("stays", "subscription { taskCreated { title } }")
+        socket.subscribe("ends", "subscription { taskCreated { title old } }")
+        assert client.post("/api/v1/tasks", json={"title": "one"}).status_code == 201
+        assert {socket.hear()["id"], socket.hear()["id"]} == {"stays", "ends"}
+        definition["fields"] = [
+            {"name": "title", "type": "text"},
+            {"name": "fresh", "type": "text"},
+        ]
+        changed = client.put("/api/v1/entities/Task?force=true", json=definition)
+        assert changed.status_code == 200, changed.text
+        assert client.post("/api/v1/tasks", json={"title": "two", "fresh": "x"}).status_code == 201
+        heard = {message["id"]: message for message in (socket.hear(), socket.hear())}
+        assert heard["stays"]["payload"]["data"] == {"taskCreated": {"title": "two"}}
+        assert heard["ends"]["type"] == "error"
+        [error] = heard["ends"]["payload"]
+        assert "old" in error["message"]
+        assert error["extensions"]["code"] == "graphql.invalid"
+        query = (
+            f'subscription {{ taskCreated(since: "{error["extensions"]["cursor"]}") {{ fresh }} }}'
+        )
+        socket.say({"type": "subscribe", "id": "again", "payload": {"query": query}})
+        assert told(socket, "again")["data"] == {"taskCreated": {"fresh": "x"}}
+
+
+def test_a_client_that_does_not_read_is_dropped_to_its_cursor_and_delays_nobody(
+    standing: Standing, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.subscriptions.outbox.MOST_BYTES", 3_000_000)
+    text = "x" * 300_000
+    query = "subscription($s: String) { noteCreated(since: $s) { id text } }"
+    with (
+        GraphqlSocket(standing.url, standing.key, receive_buffer=65_536) as slow,
+        GraphqlSocket(standing.url, standing.key) as quick,
+    ):
+        slow.subscribe("s", query)
+        quick.subscribe("q", query)
+        written, heard = [], []
+        for _ in range(60):
+            written.append(write(client, text=text)["id"])
+            heard.append(told(quick, "q")["data"]["noteCreated"]["id"])
+        assert heard == written
+        late = []
+        while True:
+            message = slow.hear()
+            if message["type"] == "error":
+                break
+            late.append(message["payload"]["data"]["noteCreated"]["id"])
+        [error] = message["payload"]
+        assert error["extensions"]["code"] == "subscription.lagging"
+        cursor = error["extensions"]["cursor"]
+        assert late == written[: len(late)]
+        assert len(late) < len(written)
+        slow.say(
+            {
+                "type": "subscribe",
+                "id": "s",
+                "payload": {"query": query, "variables": {"s": cursor}},
+            }
+        )
+        for record in written[len(late) :]:
+            assert told(slow, "s")["data"]["noteCreated"]["id"] == record
+
+
+def test_operations_of_a_connection_and_connections_of_a_tenant_are_bounded(
+    standing: Standing, client: httpx.Client
+) -> None:
+    query = "subscription { noteCreated { id } }"
+    with GraphqlSocket(standing.url, standing.key) as socket:
+        for n in range(100):
+            socket.say({"type": "subscribe", "id": str(n), "payload": {"query": query}})
+        socket.say({"type": "subscribe", "id": "more", "payload": {"query": query}})
+        refused = socket.hear()
+        assert (refused["type"], refused["id"]) == ("error", "more")
+        socket.say({"type": "complete", "id": "0"})
+        socket.say({"type": "subscribe", "id": "more", "payload": {"query": query}})
+        socket.say({"type": "ping"})
+        assert socket.hear()["type"] == "pong"
+        note = write(client, text="for all")
+        heard = [socket.hear() for _ in range(100)]
+        assert {message["id"] for message in heard} == {*map(str, range(1, 100)), "more"}
+        assert {m["payload"]["data"]["noteCreated"]["id"] for m in heard} == {note["id"]}
+        shown = client.get("/metrics").text
+        assert "hubblewave_subscriptions_active 100.0" in shown
+        assert "hubblewave_websockets_open 1.0" in shown
+        assert "hubblewave_change_feed_lag_seconds" in shown
+    eventually(
+        lambda: "hubblewave_subscriptions_active 0.0" in client.get("/metrics").text,
+        "subscriptions end with their socket",
+    )

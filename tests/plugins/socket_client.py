@@ -1,8 +1,11 @@
 """A client of WebSocket /graphql that shows every message as it is: what no library would send, too."""
 
 import json
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -23,13 +26,22 @@ class GraphqlSocket:
         headers: Mapping[str, str] | None = None,
         origin: str | None = None,
         protocols: Sequence[str] = (PROTOCOL,),
+        receive_buffer: int | None = None,
     ) -> None:
+        address = urlsplit(url)
+        plain = socket.socket()
+        if receive_buffer is not None:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        plain.connect((address.hostname, address.port))
         self.socket: ClientConnection = connect(
             url.replace("http", "ws", 1) + "/graphql",
             subprotocols=[Subprotocol(name) for name in protocols] or None,
             additional_headers=dict(headers or {}),
             origin=origin,  # type: ignore[arg-type]
             max_size=None,
+            max_queue=1,
+            compression=None,
+            sock=plain,
             close_timeout=1,
             legacy=True,
         )
@@ -51,8 +63,10 @@ class GraphqlSocket:
 
     def hear(self, seconds: float = SECONDS) -> dict[str, Any]:
         """The next message, pings left out."""
+        until = time.monotonic() + seconds
         while True:
-            message: dict[str, Any] = json.loads(self.socket.recv(timeout=seconds))
+            left = until - time.monotonic()
+            message: dict[str, Any] = json.loads(self.socket.recv(timeout=left))
             if message["type"] != "ping":
                 return message
 
@@ -61,7 +75,8 @@ class GraphqlSocket:
         payload = {"query": query, "variables": variables}
         self.say({"type": "subscribe", "id": operation, "payload": payload})
         self.say({"type": "ping"})
-        assert self.hear()["type"] == "pong"
+        answer = self.hear()
+        assert answer["type"] == "pong", answer
 
     def code(self, seconds: float = SECONDS) -> int:
         """The code with which the server closes, whatever it says before."""
