@@ -30,7 +30,7 @@ from hubblewave_pipelines.storage.record_events import (
 from hubblewave_pipelines.storage.refusals import SLOW, STALE_SHAPE
 from hubblewave_pipelines.storage.tenants import on_behalf
 
-_PAGE = 200
+_PAGE = 100
 _log = structlog.get_logger("api")
 
 
@@ -142,11 +142,11 @@ class Tail:
     async def catch_up(self, follower: Follower) -> bool:
         """Tell one subscription of the page after its own place; whether there is more at once.
         Waits for its client. Raises psycopg.Error and Unavailable."""
-        await follower.room()
         if follower.place is None:
             raise AssertionError("a subscription has a place before it follows")
         page = await self._select(follower.place)
         for place, payload in await self._payloads(follower.wanted, page.events):
+            await follower.room()
             if follower.wants(place):
                 follower.tell(place, payload)
         follower.passes(page.next)
