@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Self
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
 from hubblewave_pipelines.core.egress import Allow, check_url
@@ -22,6 +24,7 @@ READ_BYTES = 64 * 1024
 KEPT_BYTES = 16 * 1024
 _HEADER_BYTES = 8190
 _MAX_HEADERS = 100
+_MAX_INFORMATIONAL = 10
 _HEADER_KEPT, _HEADERS_KEPT = 1024, 8 * 1024
 _TARGETS = 1024
 _USER_AGENT = "HubbleWave-Webhooks/1"
@@ -86,6 +89,29 @@ class Session:
         await self.client.close()
 
 
+class _Response(aiohttp.ClientResponse):
+    """aiohttp reads on through informational answers for ever, and a flood of them fills the loop."""
+
+    async def start(self, connection: Connection) -> Self:
+        protocol = connection.protocol
+        assert protocol is not None
+        read, left = protocol.read, _MAX_INFORMATIONAL
+
+        async def bounded() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise HttpProcessingError(message="too many informational answers")
+            return await read()
+
+        protocol.read = bounded  # type: ignore[method-assign]
+        try:
+            await super().start(connection)
+        finally:
+            del protocol.read
+        return self
+
+
 def open_session(
     allow: Allow,
     *,
@@ -116,6 +142,7 @@ def open_session(
         headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": _USER_AGENT},
         timeout=aiohttp.ClientTimeout(total=None),  # `post` has the one clock that counts
         auto_decompress=False,
+        response_class=_Response,
         trust_env=False,
         trace_configs=[trace],
         max_line_size=_HEADER_BYTES,
@@ -190,7 +217,9 @@ class _Answer:
             self.status = response.status
             self.retry_after = response.headers.get("Retry-After")  # in whatever case it came
             self.headers = _kept(response.headers)
-            while len(self.body) < READ_BYTES:
+            # Chunks of a byte cost the loop as much as those of a kilobyte: of them, no more than is kept.
+            most = KEPT_BYTES if response.content_length is None else READ_BYTES
+            while len(self.body) < most:
                 chunk = await response.content.readany()
                 if not chunk:
                     return

@@ -85,6 +85,8 @@ class Receiver:
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the sender went away, which is its right
+        except asyncio.CancelledError:
+            pass  # the end of the `with`; nobody waits for this task but `_run`
         finally:
             writer.close()
 
