@@ -46,6 +46,7 @@ def view_parameters() -> list[Schema]:
     """Which records are meant, in which state."""
     deleted: Schema = {"type": "string", "enum": [word.value for word in Deleted]}
     instant: Schema = {"type": "string", "format": "date-time"}
+    # No example: the page would send it, and it goes together with few other parameters.
     said = "The records as they were at this instant; not with `expand` or other relations."
     return [
         parameter(
@@ -53,7 +54,7 @@ def view_parameters() -> list[Schema]:
             {**deleted, "default": "exclude"},
             "Whether deleted records are shown, as they were then, with `deletedAt`.",
         ),
-        parameter("asOf", instant, said, example="2026-01-31T08:30:00Z"),
+        parameter("asOf", instant, said),
     ]
 
 

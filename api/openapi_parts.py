@@ -104,9 +104,8 @@ def _problem(status: int) -> dict[str, Any]:
 _IF_MATCH: Schema = {
     "name": "If-Match",
     "in": "header",
-    "description": "Only if it is in this state: its ETag, or *.",
+    "description": 'Only if it is in this state: its ETag, like `"3"`, or *.',
     "schema": {"type": "string"},
-    "example": '"3"',
 }
 
 

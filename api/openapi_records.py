@@ -255,9 +255,10 @@ def _aggregate(entity: Entity) -> dict[str, Any]:
         "description": "What to compute, and of which fields, as in `aggregate[sum]=total`.",
         "style": "deepObject",
         "explode": True,
+        "example": {"count": "*"},
         "schema": {"type": "object", "additionalProperties": _TEXT},
     }
-    kept = [listed[name] for name in ("page", "pageSize", "sort", "filter", "where", "q")]
+    kept = [listed[name] for name in ("page", "pageSize", "filter", "where", "q")]
     return operation(
         _name("aggregate", entity),
         entity.name,
@@ -267,6 +268,7 @@ def _aggregate(entity: Entity) -> dict[str, Any]:
         parameters=[
             measure,
             parameter("groupBy", _TEXT, "Fields to group by, separated by commas."),
+            parameter("sort", _TEXT, "What is grouped by or computed, in the order wanted."),
             *kept,
         ],
     )

@@ -224,21 +224,32 @@ def _where(entity: Entity, catalog: Catalog) -> Schema:
     }
 
 
+def _sample(field: Field) -> Json:
+    """A value within the field's rules, or None when it cannot be guessed."""
+    if field.pattern is not None:
+        return None
+    bound = field.min if field.min is not None else field.max
+    if bound is not None:
+        return str(bound) if field.kind is FieldKind.DECIMAL else bound
+    sample = _SAMPLES[field.kind]
+    fits = field.max_length is None or len(str(sample)) <= field.max_length
+    return sample if fits else None
+
+
 def example(entity: Entity) -> dict[str, Json] | None:
     """A body that creates a record, or None when a required value cannot be guessed."""
     body: dict[str, Json] = {}
     for field in entity.fields:
         if field.computed:
             continue
-        bounded = field.min is not None or field.max is not None or field.pattern is not None
         if field.example is not None:
             body[field.name] = field.example
         elif field.default is not None:
             body[field.name] = field.default
         elif field.enum:
             body[field.name] = field.enum[0]
-        elif not bounded and field.max_length is None:
-            body[field.name] = _SAMPLES[field.kind]
+        elif (sample := _sample(field)) is not None:
+            body[field.name] = sample
         elif field.required:
             return None
     for name, relation in entity.references.items():

@@ -4,7 +4,6 @@ Usage: python -m tests.proof.pictures. Needs chromium and chromedriver (Debian: 
 chromium chromium-driver).
 """
 
-import shutil
 import sys
 import tempfile
 import time
@@ -14,32 +13,10 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.plugins.browser import chromium
 from tests.proof.flights_stack import flights_stack
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
-
-
-def browser(profile: Path, width: int = 1500, height: int = 940) -> webdriver.Chrome:
-    """A headless chromium from the system's packages. Raises SystemExit where there is none."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        raise SystemExit("chromium is missing: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (*FLAGS, f"--window-size={width},{height}", f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
 
 
 def _shows(page: webdriver.Chrome, texts: list[str]) -> bool:
@@ -68,7 +45,7 @@ def main() -> None:
         )
         print(stack.client.get(newest).text)  # the answer that the README shows
         dagster = stack.platform.ready["dagster_url"]
-        chrome = browser(Path(profile))
+        chrome = chromium(Path(profile))
         try:
             shoot(
                 chrome,
