@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from hubblewave_pipelines.supervisor.account import choose_account
+from hubblewave_pipelines.supervisor.death import die_with_parent
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 from tests.plugins.node import CLIENTS
 from tests.plugins.stack import eventually
@@ -65,6 +66,7 @@ class PostgresOfMajor:
             cwd="/",
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent(signal.SIGINT),
             **account.popen_arguments(),
         )
         eventually(self._answers, f"PostgreSQL {self.major} answers")
