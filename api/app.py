@@ -21,6 +21,7 @@ from api import (
     problems,
     records,
     rejects,
+    reverts,
     webhook_deliveries,
     webhook_sending,
     webhooks,
@@ -108,9 +109,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router)
-    areas = (docs, entities, imports, import_events, rejects, exports, downloads, jobs, keys)
+    running = (imports, import_events, rejects, reverts, exports, downloads, jobs)
     hooks = (dead_letters, webhook_deliveries, webhook_sending, webhooks, event_types)
-    fixed = [module.router for module in (*areas, *hooks)]
+    areas = (docs, entities, *running, keys, *hooks)
+    fixed = [module.router for module in areas]
     for router in fixed:
         app.include_router(router, prefix=PREFIX)
     app.include_router(docs.pages)

@@ -17,9 +17,10 @@ logger = logging.getLogger(__name__)
 
 LOCATION = "hubblewave"
 REPOSITORY = "__repository__"
-# Of each kind of work: the job of its assets, and the one for assets not in the graph yet.
+# Of each kind of work: the job of its assets, where it has any, and the one for what is not in
+# the graph.
 ASSET_JOBS = {"import": "imports", "export": "exports"}
-ADHOC_JOBS = {"import": "import_adhoc", "export": "export_adhoc"}
+ADHOC_JOBS = {"import": "import_adhoc", "export": "export_adhoc", "revert": "import_revert"}
 # A launch is answered in 0.1 s; whoever waits longer is better served by the sensor.
 _TIMEOUT = httpx.Timeout(2.0, connect=0.5)
 
@@ -69,6 +70,8 @@ class DagsterClient:
     async def launch(self, request: WorkRequest) -> str | None:
         """Launch a run for a committed request; its id, or None when the sensor will have to."""
         try:
+            if request.kind not in ASSET_JOBS:
+                return await self._launch(_selector(ADHOC_JOBS[request.kind]), request)
             try:
                 return await self._launch(_asset_selector(request), request)
             except (Refusal, httpx.HTTPStatusError) as refusal:

@@ -34,7 +34,7 @@ from hubblewave_pipelines.core.parameters import parse_paging, refuse_parameters
 from hubblewave_pipelines.core.reading import Reading as Faults
 from hubblewave_pipelines.core.reading import suggestion
 from hubblewave_pipelines.core.transform_schema import mapping_schema
-from hubblewave_pipelines.storage import imports, work
+from hubblewave_pipelines.storage import imports, reverts, work
 from hubblewave_pipelines.storage.imports import ImportJob, NewImport
 from hubblewave_pipelines.storage.refusals import refusing
 from hubblewave_pipelines.storage.work import WorkRequest
@@ -240,6 +240,8 @@ async def retry_import(import_id: str, found: Uploading, request: Request) -> Re
             job = await tx.one(imports.reopen_job(tenant_id, before.id))
             if job is None:
                 raise Conflict(f"An import that is {before.status} cannot be retried.")
+            if await tx.one(reverts.revert_of(tenant_id, job.id)) is not None:
+                raise Conflict("The import has been taken back; upload the file again.")
             # Asked while the job is ours: who clears the spool locks it too.
             if not await asyncio.to_thread(Path(job.spool_path).exists):
                 raise Conflict(

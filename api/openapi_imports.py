@@ -15,6 +15,7 @@ from api.openapi_parts import answer
 from api.openapi_schemas import Schema, ref
 
 _IMPORT = ref("platform_Import")
+_REVERT = ref("platform_ImportRevert")
 _CSV = {
     "description": "The refused rows.",
     "content": {"text/csv": {"schema": TEXT}},
@@ -83,6 +84,17 @@ PATHS: Paths = {
     ("POST", "/imports/{import_id}/cancel"): Known(
         "write", {202: answer("The import.", _IMPORT)}, (), None, (409,)
     ),
+    ("POST", "/imports/{import_id}/revert"): Known(
+        "write",
+        {202: answer("Accepted; follow it at Location.", _REVERT, "Location")},
+        (),
+        None,
+        (409,),
+    ),
+    ("GET", "/imports/{import_id}/revert"): Known("read", {200: answer("How it stands.", _REVERT)}),
+    ("GET", "/imports/{import_id}/kept"): Known(
+        "read", {200: answer("A page.", page_of("platform_KeptRecord"))}, PAGING
+    ),
     ("POST", "/imports/{import_id}/retry"): Known(
         "write", {202: answer("The import.", _IMPORT, "Location")}, (), None, (409,)
     ),
@@ -133,6 +145,37 @@ SCHEMAS: dict[str, Schema] = {
         "id",
         "entity",
         "status",
+    ),
+    "platform_ImportRevert": object_of(
+        {
+            "id": {"type": "string", "format": "uuid"},
+            "importId": {"type": "string", "format": "uuid"},
+            "status": {
+                "type": "string",
+                "enum": ["pending", "processing", "completed", "partial", "failed"],
+            },
+            "removedRecords": COUNT,
+            "restoredRecords": COUNT,
+            "keptRecords": COUNT,
+            "error": {"description": "Why the revert as a whole failed; null when it did not."},
+            "runUrl": optional("string"),
+            "createdAt": MOMENT,
+            "completedAt": MOMENT,
+        },
+        "id",
+        "importId",
+        "status",
+    ),
+    "platform_KeptRecord": object_of(
+        {
+            "recordId": {"type": "string", "format": "uuid"},
+            "reason": {
+                "type": "string",
+                "enum": ["edited", "deleted", "referenced", "unique", "rule"],
+            },
+        },
+        "recordId",
+        "reason",
     ),
     "platform_RefusedRow": object_of(
         {

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     import_chunk_rows: int = Field(
         50_000, ge=1, le=1_000_000, description="Rows an import commits at a time."
     )
+    runs_per_tenant: int = Field(
+        3,
+        ge=1,
+        description="Imports, exports and syncs of one tenant launched or at work at a time.",
+    )
     warm_launcher: bool = Field(
         True, description="Fork runs from a warm process; false starts a new interpreter per run."
     )

@@ -21,6 +21,11 @@ def rejected_key(tenant_slug: str, entity_slug: str) -> list[str]:
     return ["rejected", tenant_slug, entity_slug]
 
 
+def revert_key(tenant_slug: str, entity_slug: str) -> list[str]:
+    """The taking back of an import: no asset of its own, so never in the graph."""
+    return ["revert", tenant_slug, entity_slug]
+
+
 def export_key(tenant_slug: str, entity_slug: str, schedule_id: UUID | None = None) -> list[str]:
     """The files exported from an entity: those asked for one by one, or those of one schedule."""
     key = ["export", tenant_slug, entity_slug]

@@ -27,6 +27,7 @@ from hubblewave_pipelines.definitions.imports import ASSET_JOB, import_adhoc, te
 from hubblewave_pipelines.definitions.maintenance import event_retention, retention_schedule
 from hubblewave_pipelines.definitions.reporting import CHECK
 from hubblewave_pipelines.definitions.resources import Platform
+from hubblewave_pipelines.definitions.reverts import import_revert
 from hubblewave_pipelines.definitions.sensors import dispatcher, reconcile
 from hubblewave_pipelines.definitions.uploads import upload_retention, uploads_schedule
 from hubblewave_pipelines.definitions.webhooks import (
@@ -166,6 +167,7 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
     launchable: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
         import_adhoc,
         export_adhoc,
+        import_revert,
     ]
     if assets:
         launchable += [import_assets, export_assets]

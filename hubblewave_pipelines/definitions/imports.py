@@ -1,6 +1,7 @@
 """Runs that import: the assets of a tenant in one op, and a job for entities not yet in the graph."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
@@ -16,9 +17,12 @@ from hubblewave_pipelines.definitions.requested import (
     requests_of_run,
 )
 from hubblewave_pipelines.definitions.resources import Platform
+from hubblewave_pipelines.storage import work
 from hubblewave_pipelines.storage.work import WorkRequest
 from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress
 
+_SMALL_BYTES = 1_000_000  # merged in less time than a run takes to start
+_TAKE_SECONDS = 60  # then the others get a run of their own
 ADHOC_JOB = "import_adhoc"
 ASSET_JOB = "imports"
 _NOTHING_WAITS = (
@@ -42,11 +46,13 @@ def tenant_imports(
     def run_imports(
         context: dg.AssetExecutionContext, platform: Platform
     ) -> Iterator[dg.MaterializeResult[None]]:
+        tenants: set[UUID] = set()
         for request_id in requests_of_run(context, platform, _NOTHING_WAITS):
             done = _attempt(context, platform, request_id)
             if done is None:
                 continue
             request, outcome = done
+            tenants.add(request.tenant_id)
             for event in reporting.downstream_events(request, outcome, platform.settings):
                 context.log_event(event)
             yield dg.MaterializeResult(
@@ -54,6 +60,8 @@ def tenant_imports(
                 metadata=reporting.import_metadata(request, outcome, platform.settings),
                 check_results=[reporting.rejected_share(request, outcome, platform.settings)],
             )
+        for tenant_id in tenants:
+            _take_along(context, platform, tenant_id)
 
     return run_imports
 
@@ -64,6 +72,14 @@ def import_one(context: dg.OpExecutionContext, config: AdhocConfig, platform: Pl
     if done is None:
         return
     request, outcome = done
+    _log_import(context, platform, request, outcome)
+    _take_along(context, platform, request.tenant_id)
+
+
+def _log_import(
+    context: Context, platform: Platform, request: WorkRequest, outcome: ImportOutcome
+) -> None:
+    """What an import made whose asset the run was not launched for."""
     settings = platform.settings
     context.log_event(
         dg.AssetMaterialization(
@@ -73,6 +89,27 @@ def import_one(context: dg.OpExecutionContext, config: AdhocConfig, platform: Pl
     )
     for event in reporting.downstream_events(request, outcome, settings):
         context.log_event(event)
+
+
+def _take_along(context: Context, platform: Platform, tenant_id: UUID) -> None:
+    """Small imports that wait for a run of their tenant: this one is warm, another costs a start.
+
+    What fails is told by its own row, and is no failure of this run.
+    """
+    until, tried = time.monotonic() + _TAKE_SECONDS, set[UUID]()
+    while time.monotonic() < until:
+        with platform.database.transaction(tenant_id) as tx:
+            waiting = tx.one(work.next_small_import(tenant_id, _SMALL_BYTES))
+        if waiting is None or waiting in tried:
+            return
+        tried.add(waiting)
+        try:
+            done = _attempt(context, platform, waiting)
+        except dg.Failure as failure:
+            context.log.warning("Request %s was taken along and failed: %s", waiting, failure)
+            continue
+        if done is not None:
+            _log_import(context, platform, *done)
 
 
 @dg.job(

@@ -8,8 +8,10 @@ import dagster as dg
 
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
+from hubblewave_pipelines.storage.reverts import Revert
 from hubblewave_pipelines.transfer.exports import ExportOutcome, ExportProgress, run_export
 from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress, run_import
+from hubblewave_pipelines.transfer.reverts import run_revert
 
 
 class Platform(dg.ConfigurableResource[None]):
@@ -58,6 +60,25 @@ class Platform(dg.ConfigurableResource[None]):
             self.settings,
             tenant_id,
             export_id,
+            run_id=run_id,
+            still_held=still_held,
+            progress=progress,
+        )
+
+    def run_revert(
+        self,
+        tenant_id: UUID,
+        revert_id: UUID,
+        *,
+        run_id: str,
+        still_held: Callable[[], None],
+        progress: Callable[[Revert], None],
+    ) -> Revert:
+        """Take one import back, from wherever it stands to its outcome."""
+        return run_revert(
+            self.database,
+            tenant_id,
+            revert_id,
             run_id=run_id,
             still_held=still_held,
             progress=progress,

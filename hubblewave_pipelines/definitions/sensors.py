@@ -9,7 +9,7 @@ import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from hubblewave_pipelines.definitions import exports, imports
+from hubblewave_pipelines.definitions import exports, imports, reverts
 from hubblewave_pipelines.definitions.imports import import_adhoc
 from hubblewave_pipelines.definitions.requested import ATTEMPT_TAG, run_tags
 from hubblewave_pipelines.definitions.resources import Platform
@@ -24,6 +24,7 @@ _MOST = 500
 _JOBS = {
     "import": (imports.ASSET_JOB, imports.ADHOC_JOB),
     "export": (exports.ASSET_JOB, exports.ADHOC_JOB),
+    "revert": (reverts.JOB, reverts.JOB),
 }
 _FINISHED_BADLY = {DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS}
 
@@ -47,7 +48,7 @@ def dispatch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
     database: Database = context.resources.platform.database
     make_due_exports(database)
     with database.transaction() as tx:
-        due = tx.all(work.due(_MOST))
+        due = tx.all(work.due(_MOST, context.resources.platform.settings.runs_per_tenant))
     runs = _runs_of(context.instance, due)
     graph = context.repository_def.asset_graph if context.repository_def else None
     known = graph.executable_asset_keys if graph else set()

@@ -68,16 +68,6 @@ def revert_of(tenant_id: UUID, import_id: UUID) -> Statement[Revert]:
     )
 
 
-def reverts_of(tenant_id: UUID, import_ids: Sequence[UUID]) -> Statement[Revert]:
-    """The reverts of these imports, in no order."""
-    return statement(
-        f"select {_NAMES} from hubblewave.import_reverts"
-        " where tenant_id = %s and import_id = any(%s)",
-        (tenant_id, list(import_ids)),
-        _revert,
-    )
-
-
 def start_revert(tenant_id: UUID, revert_id: UUID, run_id: str) -> Statement[Revert]:
     """The revert as this run's; no row when it is over."""
     return statement(
@@ -140,6 +130,14 @@ def kept_records(
         " where tenant_id = %s and import_id = %s order by record_id limit %s offset %s",
         (tenant_id, import_id, limit, offset),
         lambda row: Kept(*row),
+    )
+
+
+def count_kept(tenant_id: UUID, import_id: UUID) -> Statement[int]:
+    return statement(
+        "select count(*) from hubblewave.import_kept where tenant_id = %s and import_id = %s",
+        (tenant_id, import_id),
+        lambda row: int(row[0]),
     )
 
 

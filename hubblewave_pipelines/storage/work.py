@@ -197,6 +197,12 @@ _TELL_JOB = ",".join(
     " and j.id = ended.ref_id and j.tenant_id = ended.tenant_id"
     " and j.status in ('pending', 'processing'))"
     for kind in ("import", "export")
+) + (
+    ", told_revert as (update hubblewave.import_reverts r set status = 'failed',"
+    " completed_at = now(), error = jsonb_build_object('code', %(code)s::text,"
+    " 'detail', ended.error) from ended where ended.kind = 'revert'"
+    " and ended.state in ('failed', 'cancelled') and r.id = ended.ref_id"
+    " and r.tenant_id = ended.tenant_id and r.status in ('pending', 'processing'))"
 )
 
 
@@ -258,14 +264,46 @@ def end(
     )
 
 
-def due(limit: int) -> Statement[WorkRequest]:
-    """Requests that nobody has launched: the API's launch did not happen, or a retry came due."""
+def due(limit: int, per_tenant: int) -> Statement[WorkRequest]:
+    """Requests that nobody has launched: the API's launch did not happen, or a retry came due.
+
+    Of a tenant no more than `per_tenant` are launched or at work at a time; the others wait.
+    """
     return statement(
-        f"select {_COLUMNS} from hubblewave.work_requests w where w.state = 'requested'"
-        " and w.not_before <= now() and (w.attempt > 0 or w.created_at < now() - %s)"
-        " order by w.not_before, w.id limit %s",
-        (UNSUBMITTED_AFTER, limit),
+        f"select {_NAMES} from (select w.*, row_number() over"
+        " (partition by w.tenant_id order by w.not_before, w.id) as place,"
+        " (select count(*) from hubblewave.work_requests a where a.tenant_id = w.tenant_id"
+        " and a.state in ('submitted', 'running')) as active"
+        " from hubblewave.work_requests w where w.state = 'requested' and w.not_before <= now()"
+        " and (w.attempt > 0 or w.created_at < now() - %s)) w"
+        " where w.active + w.place <= %s order by w.not_before, w.id limit %s",
+        (UNSUBMITTED_AFTER, per_tenant, limit),
         _request,
+    )
+
+
+def active(tenant_id: UUID) -> Statement[int]:
+    """How many requests of the tenant are launched or at work."""
+    return statement(
+        "select count(*) from hubblewave.work_requests"
+        " where tenant_id = %s and state in ('submitted', 'running')",
+        (tenant_id,),
+        lambda row: int(row[0]),
+    )
+
+
+def next_small_import(tenant_id: UUID, max_bytes: int) -> Statement[UUID]:
+    """The oldest import request of the tenant that nobody has launched, of a file that small.
+
+    Needs a transaction on behalf of the tenant.
+    """
+    return statement(
+        "select w.id from hubblewave.work_requests w join hubblewave.import_jobs j"
+        " on j.tenant_id = w.tenant_id and j.id = w.ref_id where w.tenant_id = %s"
+        " and w.kind = 'import' and w.state = 'requested' and w.not_before <= now()"
+        " and j.file_size <= %s order by w.id limit 1",
+        (tenant_id, max_bytes),
+        lambda row: row[0],
     )
 
 

@@ -216,7 +216,7 @@ def test_materializing_by_hand_takes_what_waits(
     first, second = ask(), ask()
     assert runs(None).success
     assert state_of_request(first).state == "succeeded"
-    assert state_of_request(second).state == "requested"
+    assert state_of_request(second).state == "succeeded", "a small one is taken along"
 
 
 def test_materializing_by_hand_with_nothing_waiting_says_what_to_do(runs: Runs) -> None:
@@ -243,3 +243,43 @@ def test_the_adhoc_job_without_a_request_says_what_it_needs(runs: Runs) -> None:
     result = runs(None, job="import_adhoc")
     assert not result.success
     assert "must name a work request" in runs.failure(result)
+
+
+def test_a_run_takes_small_imports_of_its_tenant_along(
+    runs: Runs, ask: Ask, state_of_request: Read, script: Script
+) -> None:
+    """Those that wait for a run of their own, whatever their entity; each is told as its own."""
+    first, others = ask(), [ask("flights"), ask("brand-new")]
+    result = runs(first)
+    assert result.success
+    assert script.calls == [request.ref_id for request in (first, *others)]
+    assert {state_of_request(request).state for request in others} == {"succeeded"}
+    made = runs.materialized(result)
+    assert {"import/acme/airports", "import/acme/flights", "import/acme/brand-new"} <= set(made)
+
+
+def test_what_is_taken_along_and_fails_is_not_the_runs_failure(
+    runs: Runs, ask: Ask, state_of_request: Read, script: Script
+) -> None:
+    first, bad = ask(), ask("flights")
+
+    def fail_the_second() -> None:
+        if len(script.calls) == 2:
+            script.error = ImportFailed("Row 3 cannot be.")
+
+    script.before_end = fail_the_second
+    result = runs(first)
+    assert result.success
+    assert state_of_request(first).state == "succeeded"
+    assert state_of_request(bad).state == "failed"
+
+
+def test_a_large_import_gets_a_run_of_its_own(
+    runs: Runs, ask: Ask, state_of_request: Read, owner_database: Database
+) -> None:
+    first, large = ask(), ask("flights")
+    with owner_database.transaction() as tx:
+        grow = "update hubblewave.import_jobs set file_size = 100000000 where id = %s"
+        tx.run(statement(grow, (large.ref_id,)))
+    assert runs(first).success
+    assert state_of_request(large).state == "requested"

@@ -17,9 +17,13 @@ from api.app import create_app
 from api.gateway import PREFIX
 from tests.facade.conftest import settings_for
 
-# What may be asked for: a customer, an order, a tag, an import and a key by id; an entity by its
-# name and by its plural; a page by its cursor; a place in the feed by its token.
-PLACES = ("CUSTOMER", "ORDER", "TAG", "IMPORT", "APIKEY", "ENTITY", "PLURAL", "CURSOR", "SINCE")
+# What may be asked for: a customer, an order, a tag, an import, an export, a key, a webhook, its
+# delivery, its dead letter and its replay by id; an entity by its name and by its plural; a page by
+# its cursor; a place in the feed by its token.
+PLACES = (
+    *("CUSTOMER", "ORDER", "TAG", "IMPORT", "EXPORT", "APIKEY", "ENTITY", "PLURAL", "CURSOR"),
+    *("SINCE", "WEBHOOK", "DELIVERY", "LETTER", "REPLAY"),
+)
 OWN = ("MYCUSTOMER", "MYORDER", "MYTAG")  # always the asking tenant's
 
 
@@ -104,7 +108,13 @@ _MUTATIONS = (
     'mutation { updateOrder(id: "ORDER", input: {total: "2"}) { id } }',
     'mutation { createOrder(input: {number: "n-2", total: "1", customerId: "CUSTOMER"}) { id } }',
 )
-_IMPORT = "/imports/IMPORT"
+_IMPORT, _EXPORT = "/imports/IMPORT", "/exports/EXPORT"
+_HOOK = "/api/v1/webhooks/{webhook_id:uuid}"
+_REPLAY = f"{_HOOK}/replays/{{replay_id:uuid}}"
+_DELIVERY = "/api/v1/webhooks/deliveries/{delivery_id:uuid}"
+_LETTER = "/api/v1/webhooks/dead-letters/{letter_id:uuid}"
+_WEBHOOK = {"url": "https://example.com/in", "events": ["import.completed"], "active": False}
+_NO_FILTER = {"customerId": {"eq": "CUSTOMER", "nonsense": 1}}
 
 ASKS: Mapping[str, Sequence[Ask]] = {
     "GET /api/v1/{plural}": _LIST,
@@ -187,12 +197,62 @@ ASKS: Mapping[str, Sequence[Ask]] = {
     "DELETE /api/v1/entities/{name}": (Ask("/entities/ENTITY"), Ask("/entities/ENTITY?force=true")),
     "GET /api/v1/imports": (Ask("/imports"),),
     "POST /api/v1/imports": (Ask("/imports", form={"entity": "ENTITY"}),),
+    "GET /api/v1/imports/transforms": (Ask("/imports/transforms"),),
     "GET /api/v1/imports/{import_id}": (Ask(_IMPORT),),
     "GET /api/v1/imports/{import_id}/errors": (Ask(f"{_IMPORT}/errors"),),
     "GET /api/v1/imports/{import_id}/rejects": (Ask(f"{_IMPORT}/rejects"),),
     "GET /api/v1/imports/{import_id}/events": (Ask(f"{_IMPORT}/events"),),
     "POST /api/v1/imports/{import_id}/cancel": (Ask(f"{_IMPORT}/cancel"),),
     "POST /api/v1/imports/{import_id}/retry": (Ask(f"{_IMPORT}/retry"),),
+    "POST /api/v1/imports/{import_id}/revert": (Ask(f"{_IMPORT}/revert"),),
+    "GET /api/v1/imports/{import_id}/revert": (Ask(f"{_IMPORT}/revert"),),
+    "GET /api/v1/imports/{import_id}/kept": (Ask(f"{_IMPORT}/kept"),),
+    "GET /api/v1/jobs/{job_id}": (Ask("/jobs/IMPORT"), Ask("/jobs/EXPORT")),
+    "GET /api/v1/exports": (Ask("/exports"),),
+    "POST /api/v1/exports": (
+        Ask("/exports", body={"entity": "ENTITY", "format": "csv"}),
+        Ask("/exports", body={"entity": "PLURAL", "format": "csv"}),
+    ),
+    "GET /api/v1/exports/{export_id}": (Ask(_EXPORT),),
+    "DELETE /api/v1/exports/{export_id}": (Ask(_EXPORT),),
+    "GET /api/v1/exports/{export_id}/download": (Ask(f"{_EXPORT}/download"),),
+    "HEAD /api/v1/exports/{export_id}/download": (Ask(f"{_EXPORT}/download"),),
+    "POST /api/v1/exports/{export_id}/cancel": (Ask(f"{_EXPORT}/cancel"),),
+    "POST /api/v1/exports/{export_id}/link": (Ask(f"{_EXPORT}/link", body={}),),
+    "GET /api/v1/event-types": (Ask("/event-types"),),
+    "GET /api/v1/event-types/{name}": (Ask("/event-types/ENTITY.created"),),
+    "GET /api/v1/webhooks": (Ask("/webhooks"),),
+    "POST /api/v1/webhooks": (
+        Ask("/webhooks", body={**_WEBHOOK, "events": ["order.created"], "filter": _NO_FILTER}),
+    ),
+    f"GET {_HOOK}": (Ask("/webhooks/WEBHOOK"),),
+    f"PUT {_HOOK}": (Ask("/webhooks/WEBHOOK", body=_WEBHOOK),),
+    f"PATCH {_HOOK}": (Ask("/webhooks/WEBHOOK", body={"name": "mine"}),),
+    f"DELETE {_HOOK}": (Ask("/webhooks/WEBHOOK"),),
+    **{
+        f"POST {_HOOK}/{verb}": (Ask(f"/webhooks/WEBHOOK/{verb}", body={}),)
+        for verb in ("disable", "enable", "rotate-secret", "rotate-secret/commit", "test", "verify")
+    },
+    f"GET {_HOOK}/deliveries": (Ask("/webhooks/WEBHOOK/deliveries"),),
+    f"GET {_HOOK}/replays": (Ask("/webhooks/WEBHOOK/replays"),),
+    f"POST {_HOOK}/replays": (
+        Ask("/webhooks/WEBHOOK/replays", body={"since": "2026-01-01T00:00:00Z"}),
+    ),
+    f"GET {_REPLAY}": (Ask("/webhooks/WEBHOOK/replays/REPLAY"),),
+    f"POST {_REPLAY}/cancel": (Ask("/webhooks/WEBHOOK/replays/REPLAY/cancel"),),
+    f"GET {_DELIVERY}": (Ask("/webhooks/deliveries/DELIVERY"),),
+    f"GET {_DELIVERY}/attempts": (Ask("/webhooks/deliveries/DELIVERY/attempts"),),
+    f"POST {_DELIVERY}/redeliver": (Ask("/webhooks/deliveries/DELIVERY/redeliver"),),
+    "GET /api/v1/webhooks/dead-letters": (
+        Ask("/webhooks/dead-letters"),
+        Ask("/webhooks/dead-letters", {"webhookId": "WEBHOOK"}),
+    ),
+    f"GET {_LETTER}": (Ask("/webhooks/dead-letters/LETTER"),),
+    f"POST {_LETTER}/resolve": (Ask("/webhooks/dead-letters/LETTER/resolve"),),
+    "POST /api/v1/webhooks/dead-letters/redrive": (
+        Ask("/webhooks/dead-letters/redrive", body={"filter": {"webhookId": "WEBHOOK"}}),
+        Ask("/webhooks/dead-letters/redrive", body={"filter": {}, "dryRun": True}),
+    ),
     "GET /api/v1/api-keys": (Ask("/api-keys"),),
     "POST /api/v1/api-keys": (Ask("/api-keys", body={"name": "", "scopes": ["none"]}),),
     "GET /api/v1/api-keys/{key_id}": (Ask("/api-keys/APIKEY"),),
@@ -202,6 +262,8 @@ ASKS: Mapping[str, Sequence[Ask]] = {
         Ask("//graphql", body={"query": text}) for text in (*_GRAPHQL, *_MUTATIONS)
     ),
 }
+# The socket is asked by its own protocol (test_socket.py); the page is off outside development.
+ELSEWHERE = frozenset({"WS /graphql", "GET /graphql/page/{name}"})
 # Answered without a credential, and the same to everybody.
 PUBLIC: Mapping[str, Ask] = {
     "GET /health": Ask("//health"),

@@ -15,12 +15,19 @@ import httpx
 import pytest
 
 from hubblewave_pipelines.core.identity import new_api_key
+from hubblewave_pipelines.storage.database import Database, statement
 from tests.conftest import make_tenant
 from tests.facade import rich, routes
 from tests.facade.conftest import Standing, make_key
 from tests.facade.routes import ASKS, PUBLIC, Ask
 
 MARK = "topsecret"  # in every name and text that the other tenant has
+# What nobody has asked for yet: nothing to find even for its owner.
+NOT_THERE_YET = {
+    "GET /api/v1/imports/{import_id}/revert",
+    "GET /api/v1/exports/{export_id}/download",
+    "HEAD /api/v1/exports/{export_id}/download",
+}
 _CHANGING = re.compile(r'"requestId": "[^"]*"|"retryAfter": [\d.]+')
 
 
@@ -52,6 +59,37 @@ def records(client: httpx.Client, name: str) -> tuple[str, str, str]:
     return found
 
 
+def sent_in_vain(owner: Database, tenant_id: uuid.UUID, webhook_id: str) -> tuple[str, str]:
+    """A delivery that waits and a dead letter of a webhook, as a worker would leave them."""
+    with owner.transaction() as tx:
+        event = (
+            "with event as (insert into hubblewave.events (tenant_id, type, ordering_key, data)"
+            f" values (%(tenant)s, 'import.completed', 'k', '\"{MARK}\"')"
+            " returning id, n, occurred_at, type)"
+        )
+        given = {"tenant": tenant_id, "webhook": webhook_id}
+        delivery = tx.one(
+            statement(
+                f"{event} insert into hubblewave.webhook_deliveries (tenant_id, webhook_id,"
+                " event_id, event_n, occurred_at, type, attempts_left, state) select %(tenant)s,"
+                " %(webhook)s, id, n, occurred_at, type, 3, 'held' from event returning id",
+                given,
+            )
+        )
+        letter = tx.one(
+            statement(
+                f"{event} insert into hubblewave.webhook_dead_letters (tenant_id, webhook_id,"
+                " delivery_id, event_id, occurred_at, type, ordering_key, data, reason, attempts)"
+                f" select %(tenant)s, %(webhook)s, gen_random_uuid(), id, occurred_at, type, 'k',"
+                f" '\"{MARK}\"', 'status', 10 from event returning id",
+                given,
+            )
+        )
+    assert delivery is not None
+    assert letter is not None
+    return str(delivery[0]), str(letter[0])
+
+
 @pytest.fixture(scope="module")
 def two(standing: Standing) -> Iterator[Two]:
     other = make_tenant(standing.owner, "other")
@@ -73,7 +111,23 @@ def two(standing: Standing) -> Iterator[Two]:
         files={"file": (f"{MARK}.csv", b"number\n1\n", "text/csv")},
     )
     assert upload.status_code == 202, upload.text
+    webhook = theirs.post(
+        "/api/v1/webhooks",
+        json={"url": f"https://{MARK}.example", "events": ["import.completed"], "active": False},
+    )
+    assert webhook.status_code == 201, webhook.text
+    hook = webhook.json()["webhook"]["id"]
+    exported = theirs.post("/api/v1/exports", json={"entity": "Topsecret", "format": "csv"})
+    assert exported.status_code == 202, exported.text
+    delivery, letter = sent_in_vain(standing.owner, other.id, hook)
+    replay = theirs.post(f"/api/v1/webhooks/{hook}/replays", json={"since": "2026-01-01T00:00:00Z"})
+    assert replay.status_code in (201, 202), replay.text
     given = {
+        "EXPORT": exported.json()["id"],
+        "WEBHOOK": hook,
+        "DELIVERY": delivery,
+        "LETTER": letter,
+        "REPLAY": replay.json()["id"],
         "CUSTOMER": customer,
         "ORDER": order,
         "TAG": tag,
@@ -86,7 +140,7 @@ def two(standing: Standing) -> Iterator[Two]:
     }
     assert given.keys() == set(routes.PLACES)
     nobody = {name: str(uuid.uuid4()) for name in given}
-    nobody |= {"ENTITY": "Nosuchthing", "PLURAL": "nosuchthings"}
+    nobody |= {"ENTITY": "Topsekret", "PLURAL": "topsekrets"}
     nobody |= {name: given[name][:-4] + "AAAA" for name in ("CURSOR", "SINCE")}
     yield Two(mine, theirs, own | given, own | nobody)
     mine.close()
@@ -105,7 +159,10 @@ def seen(answer: httpx.Response, words: dict[str, str]) -> tuple[int, set[str], 
 
 def everything(client: httpx.Client) -> dict[str, Any]:
     """What a tenant sees of its own."""
-    paths = "entities imports api-keys customers orders tags topsecrets orders/changes"
+    paths = (
+        "entities imports exports api-keys webhooks webhooks/dead-letters event-types customers"
+        " orders tags topsecrets orders/changes"
+    )
     found = {path: client.get(f"/api/v1/{path}").json() for path in paths.split()}
     for key in found["api-keys"]["items"]:
         key.pop("lastUsedAt")  # of the key that looks
@@ -114,7 +171,7 @@ def everything(client: httpx.Client) -> dict[str, Any]:
 
 
 def test_every_route_is_asked() -> None:
-    served = set(routes.served())
+    served = set(routes.served()) - routes.ELSEWHERE
     missing = served - ASKS.keys() - PUBLIC.keys()
     assert not missing, (
         "Say in tests/facade/routes.py how to ask these for what another tenant has (ASKS), or "
@@ -161,7 +218,7 @@ def test_each_request_finds_what_it_asks_for_in_its_own_tenant(two: Two) -> None
             answer = own.send(two.theirs, method)
             if answer.status_code not in (200, 304) or answer.text.startswith('{"errors"'):
                 wrong.append((route, own, answer.status_code, answer.text))
-    assert wrong == []
+    assert {route for route, *_ in wrong} == NOT_THERE_YET, wrong
 
 
 class TestCredentials:
@@ -232,7 +289,7 @@ class TestCredentials:
 
 def documented(path: str, ask: Ask) -> str:
     """The path of the document that the request of a route goes to."""
-    below = path.removeprefix("/api/v1")
+    below = path.removeprefix("/api/v1").replace(":uuid}", "}")
     if "{plural}" not in below:
         return below
     _, plural, *rest = ask.path.partition("?")[0].split("/")

@@ -84,11 +84,32 @@ def test_a_new_request_waits_and_is_due_after_the_api_had_its_chance(
     request = ask(owner_database, tenant)
     assert (request.state, request.attempt) == ("requested", 0)
     with worker_database.transaction() as tx:
-        assert tx.all(work.due(10)) == []
+        assert tx.all(work.due(10, 3)) == []
     with owner_database.transaction() as tx:
         tx.run(statement("update hubblewave.work_requests set created_at = now() - interval '4 s'"))
     with worker_database.transaction() as tx:
-        assert [found.id for found in tx.all(work.due(10))] == [request.id]
+        assert [found.id for found in tx.all(work.due(10, 3))] == [request.id]
+
+
+def test_a_tenant_has_no_more_at_work_than_it_may(
+    owner_database: Database,
+    worker_database: Database,
+    tenant: Tenant,
+    other_tenant: Tenant,
+) -> None:
+    mine = [ask(owner_database, tenant) for _ in range(4)]
+    theirs = ask(owner_database, other_tenant)
+    with worker_database.transaction() as tx:
+        tx.run(statement("update hubblewave.work_requests set created_at = now() - interval '1 h'"))
+        assert tx.run(work.submitted(mine[0].id, "run-1")) == 1
+        due = {found.id for found in tx.all(work.due(10, 3))}
+    assert due == {mine[1].id, mine[2].id, theirs.id}
+    with Lease(worker_database, "run-1"):
+        claim(worker_database, mine[0], "run-1")
+        with worker_database.transaction() as tx:
+            assert tx.one(work.active(tenant.id)) == 1
+            tx.one(work.finish(mine[0].id, "run-1", "succeeded"))
+            assert len(tx.all(work.due(10, 3))) == 4
 
 
 def test_a_submitted_request_is_not_due(
@@ -98,7 +119,7 @@ def test_a_submitted_request_is_not_due(
     with worker_database.transaction() as tx:
         assert tx.run(work.submitted(request.id, "run-1")) == 1
         tx.run(statement("update hubblewave.work_requests set created_at = now() - interval '1 h'"))
-        assert tx.all(work.due(10)) == []
+        assert tx.all(work.due(10, 3)) == []
 
 
 def test_a_late_note_of_a_launch_does_not_undo_the_claim(
@@ -227,11 +248,11 @@ def test_a_retry_is_not_due_before_its_time(
     assert claimed is not None
     with worker_database.transaction(tenant.id) as tx:
         tx.one(work.give_back(claimed, "run-1", "busy", delay=timedelta(hours=1)))
-        assert tx.all(work.due(10)) == []
+        assert tx.all(work.due(10, 3)) == []
     with owner_database.transaction() as tx:
         tx.run(statement("update hubblewave.work_requests set not_before = now()"))
     with worker_database.transaction() as tx:
-        assert len(tx.all(work.due(10))) == 1
+        assert len(tx.all(work.due(10, 3))) == 1
 
 
 def test_ending_a_request_ends_its_job(

@@ -40,3 +40,6 @@ begin
     execute format('grant select, insert, update, delete on hubblewave.%I to hubblewave_app', name);
   end loop;
 end $$;
+
+alter table hubblewave.work_requests drop constraint work_requests_kind_check,
+  add constraint work_requests_kind_check check (kind in ('import', 'export', 'revert', 'sync'));
