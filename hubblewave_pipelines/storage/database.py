@@ -75,6 +75,8 @@ def compiled(
     return Statement(str(sql), params, row)
 
 
+_PATIENCE = 5.0  # seconds to wait for one of a pool's connections while others use them
+_HOPE = 1.0  # seconds to wait before asking whether the server is there at all
 _RECONNECT = 5  # seconds a pool goes on by itself; the next caller makes it try again at once
 
 
@@ -289,11 +291,13 @@ class AsyncDatabase:
             min_size=1,
             max_size=size,
             open=False,
-            timeout=5,
+            timeout=_PATIENCE,
             max_lifetime=1200,
             reconnect_timeout=_RECONNECT,
             kwargs={"autocommit": True},  # so that `alone` is one round trip
         )
+        self._asking = asyncio.Lock()
+        self._asked: tuple[float, bool] = (-_HOPE, True)  # when, and whether the server was there
 
     async def open(self) -> None:
         """Start the pool. A database that is down now is connected to once it is up."""
@@ -306,7 +310,8 @@ class AsyncDatabase:
     async def transaction(self, tenant_id: UUID | None = None) -> AsyncIterator[AsyncTransaction]:
         """One transaction, on behalf of `tenant_id` when given.
 
-        Raises Unavailable when no connection can be had in 5 s.
+        Raises Unavailable when no connection can be had in 5 s, or in 1 s while the server does
+        not take any: a restart that is quicker costs nobody a request.
         """
         connection = await self._take()
         try:
@@ -331,11 +336,34 @@ class AsyncDatabase:
 
     async def _take(self) -> AsyncConnection:
         try:
-            connection = await self._pool.getconn()
+            connection = await self._getconn()
             while _hung_up(connection):  # the pool replaces what it is given back closed
                 await connection.close()
                 await self._pool.putconn(connection)
-                connection = await self._pool.getconn()
+                connection = await self._getconn()
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise Unavailable("PostgreSQL cannot be reached.", retry_after=5) from error
         return connection
+
+    async def _getconn(self) -> AsyncConnection:
+        try:
+            return await self._pool.getconn(timeout=_HOPE)
+        except PoolTimeout:
+            if not await self._reachable():
+                raise
+            return await self._pool.getconn(timeout=_PATIENCE - _HOPE)
+
+    async def _reachable(self) -> bool:
+        """Whether the server takes connections, or is about to; asked once for all who wait."""
+        async with self._asking:
+            now = asyncio.get_running_loop().time()
+            if now - self._asked[0] < _HOPE:
+                return self._asked[1]
+            try:
+                probe = await AsyncConnection.connect(conninfo(self.url, self.role))
+                await probe.close()
+                there = True
+            except psycopg.OperationalError as error:
+                there = "starting up" in str(error)  # its own words; it never says more
+            self._asked = (asyncio.get_running_loop().time(), there)
+            return there

@@ -298,39 +298,3 @@ def test_keys_without_the_scope_and_keys_that_are_over(
             answer = limited.get(f"{API}/knots")
             check_problem(answer, 401)
             assert answer.headers["www-authenticate"].startswith("Bearer")
-
-
-def test_a_locked_record_is_a_503_that_says_when_to_come_again(
-    client: httpx.Client, standing: Standing
-) -> None:
-    """A row lock is waited for as long as a statement may run; here the wait is cut short."""
-    one = client.get(f"{API}/knots?filter[code]=n0").json()["items"][0]["id"]
-    with standing.owner.connect(autocommit=False) as holder:
-        (table,) = holder.execute(
-            "select c.oid::regclass::text from hubblewave.entities e join pg_class c "
-            "on c.relname = 'e_' || e.id where e.name = 'Knot' and e.tenant_id = %s",
-            (standing.tenant.id,),
-        ).fetchall()[0]
-        holder.execute(f"select from {table} where id = %s for update".encode(), (one,))
-        with standing.owner.connect() as admin:
-            name = holder.info.dbname
-            admin.execute(
-                f"alter role hubblewave in database {name} set lock_timeout = '100ms'".encode()
-            )
-            admin.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity "
-                "where datname = current_database() and application_name = 'hubblewave app'"
-            )
-            try:
-                answer = client.patch(f"{API}/knots/{one}", json={"size": 3})
-            finally:
-                admin.execute(
-                    f"alter role hubblewave in database {name} reset lock_timeout".encode()
-                )
-                admin.execute(
-                    "select pg_terminate_backend(pid) from pg_stat_activity "
-                    "where datname = current_database() and application_name = 'hubblewave app'"
-                )
-    check_problem(answer, 503)
-    assert int(answer.headers["retry-after"]) >= 1
-    assert client.patch(f"{API}/knots/{one}", json={"size": 3}).status_code == 200

@@ -1,5 +1,6 @@
 """PostgreSQL goes away and comes back: 503 with when to ask again, then everything as before."""
 
+import asyncio
 import os
 import signal
 import threading
@@ -9,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from hubblewave_pipelines.core.errors import Unavailable
 from hubblewave_pipelines.settings import Settings
-from hubblewave_pipelines.storage.database import Database, Role
+from hubblewave_pipelines.storage.database import AsyncDatabase, Database, Role, statement
 from hubblewave_pipelines.storage.ddl import define
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 
@@ -66,6 +68,47 @@ def test_requests_are_refused_while_the_database_is_gone_and_served_when_it_is_b
     until_ready(admin)
     assert [note["text"] for note in admin.get("/api/v1/notes").json()["items"]] == ["before"]
     assert admin.get("/api/v1/api-keys").status_code == 200
+
+
+def test_a_gone_server_is_told_soon_and_a_busy_pool_is_waited_for(
+    api_settings: Settings, own_server: EmbeddedPostgres
+) -> None:
+    """What is waited for is counted by the pool's own clock, so that a slow machine does not matter."""
+    waits: list[float] = []
+
+    async def hold_all(database: AsyncDatabase) -> None:
+        """Whoever finds every connection in use waits on, though nothing came within a second."""
+        async with database.transaction():
+            waiting = asyncio.create_task(database.alone(statement("select 1")))
+            while len(waits) < 3:  # its own, and both of who waits
+                await asyncio.sleep(0.05)
+        assert await waiting == (1,)
+
+    async def ask() -> None:
+        url = api_settings.require_database_url()
+        database = AsyncDatabase(url, Role.APP, size=1)
+        getconn = database._pool.getconn
+
+        async def counted(timeout: float | None = None) -> Any:
+            waits.append(timeout or 0)
+            return await getconn(timeout)
+
+        await database.open()
+        await database.alone(statement("select 1"))
+        database._pool.getconn = counted  # type: ignore[method-assign]
+        async with database.transaction():
+            pass
+        waits.clear()
+        await hold_all(database)
+        assert waits[-1] == pytest.approx(4.0)
+        await asyncio.to_thread(go_away, own_server)
+        waits.clear()
+        with pytest.raises(Unavailable):
+            await database.alone(statement("select 1"))
+        assert set(waits) == {1.0}
+        await database.close()
+
+    asyncio.run(ask())
 
 
 def test_a_restart_between_requests_costs_none(
