@@ -35,6 +35,7 @@ from hubblewave_pipelines.storage.database import Database, Transaction
 from hubblewave_pipelines.storage.physical import SQL_TYPES, identifier, spelled
 from hubblewave_pipelines.storage.plan import plan_change, undo_steps
 from hubblewave_pipelines.storage.rows_in_order import check_state, check_values, explain
+from hubblewave_pipelines.storage.stale_writers import horizon
 from hubblewave_pipelines.storage.steps import Phase, Step
 from hubblewave_pipelines.storage.tenants import Tenant
 
@@ -70,6 +71,7 @@ class Definitions:
         self._tenant_id = tenant_id
         self.catalog, self.schema = self._read()
         self.steps: list[Step] = []  # of the last change
+        self._seen = 0  # rows of older transactions were looked at in this change
 
     def _read(self) -> tuple[Catalog, str]:
         return load_definitions(Transaction(self._connection), self._tenant_id)
@@ -113,6 +115,7 @@ class Definitions:
         opened = ledger.open_change(self._tenant_id, before, after, steps, requested_by)
         change_id = Transaction(self._connection).one(opened)
         assert change_id is not None, "an insert returns its row"
+        self._seen = 2**63
         try:
             self._expand_and_build(change_id, after or before, steps)
             self._patiently(lambda tx: self._settle(tx, change_id, (before, after), steps))
@@ -158,6 +161,7 @@ class Definitions:
             elif proof is not None and proof.values is not None:
                 with self._connection.transaction():
                     tx = Transaction(self._connection)
+                    self._seen = min(self._seen, horizon(tx))
                     check_values(tx, entity, proof, proof.values)
             else:
                 self._patiently(
@@ -188,6 +192,9 @@ class Definitions:
             if step.phase is Phase.SETTLE:
                 for text in step.sql:
                     tx.run(spelled(text))
+        for step in steps:  # what was written since it was looked at, by writers now waited for
+            if after is not None and step.proof is not None and step.proof.values is not None:
+                check_values(tx, after, step.proof, step.proof.values, since=self._seen)
         if after is not None:
             tx.run(ledger.store_entity(self._tenant_id, after))
         elif before is not None:

@@ -44,6 +44,7 @@ class MergePlan:
     unique: tuple[Target, ...]  # filled columns with a unique index
     keys_indexed: bool
     only_unique: bool  # `unique` is one column, and the table has no other but the id
+    catalog_version: int  # the definitions that the rows were checked by
     quiet: bool = False  # no events of records, whoever subscribes
 
     @property
@@ -99,6 +100,7 @@ def plan_merge(
         unique,
         keys_indexed=indexed or not keys,
         only_unique=len(unique) == 1 == sum(f.unique for f in entity.fields),
+        catalog_version=catalog.version,
         quiet=options.emit_events in (EmitEvents.SUMMARY, EmitEvents.NONE),
     )
 

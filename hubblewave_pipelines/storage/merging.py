@@ -18,6 +18,7 @@ from hubblewave_pipelines.storage import capture, merge, staging
 from hubblewave_pipelines.storage.database import Statement, Transaction, statement
 from hubblewave_pipelines.storage.merge import Unplaced
 from hubblewave_pipelines.storage.merge_plan import Clash, MergePlan
+from hubblewave_pipelines.storage.stale_writers import know_catalog
 
 _ROUNDS = 20  # concurrent writers can send a row round again; this many times is not chance
 _REFUSED_BY_DATABASE = (pg.IntegrityError, pg.DataError, pg.ProgramLimitExceeded)
@@ -79,6 +80,7 @@ class ChunkMerge:
         if not rows:
             return Merged()
         tx.run(statement("set local work_mem = '64MB'"))
+        tx.run(know_catalog(plan.catalog_version))
         if plan.quiet:
             tx.run(capture.silence())
         tx.run(statement("drop table if exists arriving, staged, unplaced"))

@@ -14,6 +14,7 @@ from hubblewave_pipelines.storage.relation_steps import (
     relation_steps,
     target_of,
 )
+from hubblewave_pipelines.storage.stale_writers import guard
 from hubblewave_pipelines.storage.steps import Lock, Phase, Step
 from hubblewave_pipelines.storage.type_steps import undo_type_steps
 
@@ -33,12 +34,14 @@ def plan_change(
     if before is None or after is None or before == after:
         return []
     _refuse_new_types(before, after)
+    rules = rule_steps(before, after)
     steps = [
         *column_steps(before, after, force=force),
         *relation_steps(before, after, catalog),
-        *rule_steps(before, after),
+        *rules,
         *_renames(before, after, catalog),
         *_conditions(before, after),
+        *_guards(after, rules, catalog),
         _publish(f"publish the new definition of {after.name}"),
     ]
     order = list(Phase)
@@ -136,6 +139,15 @@ def _refuse_new_types(before: Entity, after: Entity) -> None:
     ]
     if faults:
         raise Conflict("The stored values cannot change their type.", faults=faults)
+
+
+def _guards(after: Entity, rules: list[Step], catalog: Catalog) -> list[Step]:
+    """Rules that the table does not know hold for those, too, who began before they were there."""
+    if not any(step.proof is not None and step.proof.values is not None for step in rules):
+        return []
+    said = "let requests that began before begin again, and check what was written meanwhile"
+    sql = (guard(after, catalog.version + 1),)
+    return [Step(said, Phase.SETTLE, sql, Lock.SHARE_ROW_EXCLUSIVE)]
 
 
 def _conditions(before: Entity, after: Entity) -> list[Step]:

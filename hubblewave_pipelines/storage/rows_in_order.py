@@ -136,13 +136,17 @@ def _explain_duplicates(tx: Transaction, table: str, proof: Proof) -> Conflict:
     )
 
 
-def check_values(tx: Transaction, entity: Entity, proof: Proof, field: Field) -> None:
-    """Raises Conflict when a stored text breaks a rule of the field that SQL does not know."""
+def check_values(
+    tx: Transaction, entity: Entity, proof: Proof, field: Field, *, since: int = 0
+) -> None:
+    """Raises Conflict when a stored text breaks a rule of the field that SQL does not know; looks at
+    rows of transaction `since` and later ones."""
     column, wrong, samples = physical.identifier(proof.column), 0, []
     with tx.connection.cursor(name="values_in_order") as cursor:
         cursor.itersize = 10_000
         cursor.execute(
-            f"select id, {column} from {qualified(entity)} where {column} is not null".encode()  # noqa: S608 - physical names
+            f"select id, {column} from {qualified(entity)} where {column} is not null"  # noqa: S608 - physical names
+            f" and xid >= '{int(since)}'::xid8".encode()
         )
         for id, value in cursor:
             try:
