@@ -6,10 +6,17 @@ from typing import Any
 
 import httpx
 import pytest
+from graphql import (
+    build_client_schema,
+    get_introspection_query,
+    validate_schema,
+)
 
-from hubblewave_pipelines.storage.database import Database
+from api.graphql import engine
+from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage.database import Database, statement
 from hubblewave_pipelines.storage.tenants import Tenant
-from tests.facade.conftest import Connect, Standing, make_key
+from tests.facade.conftest import Connect, Standing, make_key, serving
 
 CUSTOMER = {
     "name": "Customer",
@@ -443,3 +450,76 @@ def test_writing_many_records_with_the_outcome_of_each(admin: httpx.Client) -> N
     found = ask(delete, {"ids": ids})["data"]["deleteTags"]
     assert found == {"succeeded": 2, "items": [{"status": 204, "record": None}] * 2}
     assert ask(delete, {"ids": []})["errors"][0]["extensions"]["status"] == 400
+
+
+def test_a_statement_too_complex_for_postgresql_is_answered_by_many(
+    shop: httpx.Client, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = """{ who: customers(sort: {field: "name"}) { edges { cursor node { name
+      orders(sort: {field: "number"}) { number total customer { email } } } } pageInfo { totalItems } }
+      order(id: "no") { id } schemaVersion }"""
+    expected = ask(document)
+    sums = statement("select (" + "1 + " * 100_000 + "1)::text", (), lambda row: row[0])
+    monkeypatch.setattr(engine, "select_shape", lambda members: sums)
+    # A space makes it another document: nothing is remembered of it.
+    assert ask(document + " ") == expected
+
+
+def test_a_changed_definition_is_in_the_next_answer(admin: httpx.Client) -> None:
+    define(admin)
+    ask = asking(admin)
+    admin.post("/api/v1/tags", json={"label": "a"}).raise_for_status()
+    page = (
+        "query ($c: String) { tags(first: 1, after: $c) { items { NAME } pageInfo { endCursor } } }"
+    )
+    old, new = page.replace("NAME", "label"), page.replace("NAME", "title")
+    cursor = ask(old)["data"]["tags"]["pageInfo"]["endCursor"]
+    version = ask("{ schemaVersion }")["data"]["schemaVersion"]
+    entity = admin.get("/api/v1/entities/Tag").json()
+    entity["fields"][0]["name"] = "title"
+    body = {key: entity[key] for key in ("name", "pluralName", "fields")}
+    admin.put("/api/v1/entities/Tag", json=body).raise_for_status()
+    assert refused(ask(old)) == "graphql.invalid"
+    assert ask(new)["data"]["tags"]["items"] == [{"title": "a"}]
+    assert ask(new, {"c": cursor})["data"]["tags"]["items"] == []
+    assert ask("{ schemaVersion }")["data"]["schemaVersion"] == version + 1
+
+
+def test_the_schema_can_be_shown_and_names_do_not_clash(
+    api_settings: Settings, owner_database: Database, tenant: Tenant
+) -> None:
+    shown = api_settings.model_copy(update={"graphql_introspection": True})
+    key = {"X-API-Key": make_key(owner_database, tenant)}
+    with serving(shown) as url, httpx.Client(base_url=url, headers=key, timeout=30) as client:
+        define(client)
+        for name in ("OrderInput", "OrderConnection", "Sort"):
+            body = {
+                "name": name,
+                "pluralName": f"{name}Many",
+                "fields": [{"name": "itemsConnection", "type": "text"}],
+            }
+            client.post("/api/v1/entities", json=body).raise_for_status()
+        ask = asking(client)
+        found = ask(get_introspection_query())
+        schema = build_client_schema(found["data"])
+        assert validate_schema(schema) == []
+        assert ask(get_introspection_query()) == found
+        mutation, query = schema.mutation_type, schema.query_type
+        assert mutation is not None
+        assert query is not None
+        assert str(mutation.fields["createOrder"].args["input"].type) == "OrderInput_!"
+        assert str(mutation.fields["createSort"].args["input"].type) == "SortInput_!"
+        assert str(query.fields["orders"].type) == "OrderConnection_!"
+        assert list(query.fields["orders"].args)[:3] == ["filter", "pagination", "sort"]
+        assert schema.subscription_type is not None
+        assert str(schema.subscription_type.fields["orderDeleted"].type) == "ID!"
+        mixed = ask('{ schemaVersion orders { totalCount } __type(name: "Order") { kind } }')
+        assert list(mixed["data"]) == ["schemaVersion", "orders", "__type"]
+        assert mixed["data"]["__type"] == {"kind": "OBJECT"}
+        assert mixed["data"]["orders"] == {"totalCount": 0}
+        made = ask(
+            'mutation { createOrderInput(input: {itemsConnection: "x"}) { itemsConnection } }'
+        )
+        assert made["data"]["createOrderInput"] == {"itemsConnection": "x"}
+        # In the open, errors help.
+        assert "Did you mean" in ask("{ orderz { totalCount } }")["errors"][0]["message"]

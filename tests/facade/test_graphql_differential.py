@@ -155,7 +155,7 @@ def rig(standing: Standing) -> Iterator[Rig]:
 
 
 law = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
