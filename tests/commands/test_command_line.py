@@ -165,6 +165,7 @@ def test_check_before_the_first_start_finds_nothing_wrong(
     found = {item["what"]: item["state"] for item in line.json("check")}
     assert set(found.values()) == {"ok", "skipped"}
     assert found["embedded PostgreSQL"] == "ok"
+    assert found["webhook transforms"] == "ok"
 
 
 def test_commands_without_a_platform_say_how_to_start_one(

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from hubblewave_pipelines.commands.check import _transforms
 from hubblewave_pipelines.core.errors import TransformFailed, TransformsUnavailable
 from hubblewave_pipelines.delivery import transforms
 from hubblewave_pipelines.delivery.sandbox import keeper, wire
 from hubblewave_pipelines.delivery.sandbox.keeper import Sandbox
 from hubblewave_pipelines.delivery.transforms import TransformPool, lock_down_fault
+from hubblewave_pipelines.settings import Settings
 from tests.delivery.battery import ATTACKS, CONTROLS, peak_bytes
 
 MIB = 1 << 20
@@ -373,6 +375,9 @@ def test_where_the_kernel_cannot_lock_it_down_transforms_are_off_unless_told_oth
     with pytest.raises(TransformsUnavailable, match=r"seccomp filter: Invalid.*WEAK_ISOLATION"):
         asyncio.run(run(False))
     assert asyncio.run(run(True)) == b"{}"
+    off, weak = (_transforms(Settings(transform_weak_isolation=is_set)) for is_set in (False, True))
+    assert (off.state, weak.state) == ("skipped", "ok")
+    assert "HUBBLEWAVE_TRANSFORM_WEAK_ISOLATION" in off.detail
     monkeypatch.setattr(keeper, "_PROGRAM", "raise SystemExit(1)")
     with pytest.raises(TransformsUnavailable, match="did not start"):
         asyncio.run(run(False))

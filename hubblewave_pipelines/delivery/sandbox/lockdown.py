@@ -60,9 +60,10 @@ def limit_resources(extra_bytes: int, cpu_seconds: int) -> None:
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
     if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        with contextlib.suppress(PermissionError):  # root of a container that dropped these rights
+            os.setgroups([])
+            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     for kind, limit in (
         (resource.RLIMIT_AS, _mapped_bytes() + extra_bytes),
         (resource.RLIMIT_CPU, cpu_seconds),
