@@ -15,7 +15,8 @@ from hubblewave_pipelines.storage.webhooks import headers_place, secret_place
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A webhook ready to be sent to. `secrets`: with the time from which the next one is alone."""
+    """A webhook ready to be sent to, once `verified`. `secrets`: with the time from which the next
+    one is alone."""
 
     webhook_id: UUID
     tenant_id: UUID
@@ -25,6 +26,7 @@ class Endpoint:
     transform: str | None
     policy: RetryPolicy
     secrets: tuple[tuple[str, datetime | None], ...]
+    verified: bool
 
     def keys(self, now: datetime) -> list[str]:
         """The secrets that sign now, the one in force first."""
@@ -51,6 +53,7 @@ def open_endpoint(sealed: SealedEndpoint, envelope: Envelope) -> Endpoint:
         secrets=tuple(
             (envelope.open(secret_place(*own), text), retires) for text, retires in sealed.secrets
         ),
+        verified=sealed.verified,
     )
 
 

@@ -190,6 +190,9 @@ class Worker:
         if target is None:
             self._held.pop(found.token, None)
             return None
+        if not target.verified:  # its address changed since the claim
+            detail = "The webhook's new address is not verified."
+            return failed(lease, "retry", "configuration", detail, wait=1.0)
         return await make_attempt(
             lease,
             target,
@@ -208,7 +211,9 @@ class Worker:
             return None
         if len(self._endpoints) >= _CONFIGS:
             self._endpoints.clear()
-        opened = self._endpoints[webhook_id] = open_endpoint(sealed, self._secrets.envelope)
+        opened = open_endpoint(sealed, self._secrets.envelope)
+        if opened.verified:
+            self._endpoints[webhook_id] = opened
         return opened
 
     async def _write(self) -> None:

@@ -21,6 +21,7 @@ class SealedEndpoint:
     transform: str | None
     retry_config: dict[str, Json]
     secrets: tuple[tuple[str, datetime | None], ...]
+    verified: bool
 
 
 def endpoint(webhook_id: UUID) -> Statement[SealedEndpoint]:
@@ -30,7 +31,7 @@ def endpoint(webhook_id: UUID) -> Statement[SealedEndpoint]:
         " w.retry_config, (select array_agg(s.sealed order by s.position)"
         " from hubblewave.webhook_secrets s where s.webhook_id = w.id),"
         " (select array_agg(s.retires_at order by s.position)"
-        " from hubblewave.webhook_secrets s where s.webhook_id = w.id)"
+        " from hubblewave.webhook_secrets s where s.webhook_id = w.id), w.verified_at is not null"
         " from hubblewave.webhooks w where w.id = %s",
         (webhook_id,),
         _endpoint,
@@ -39,4 +40,4 @@ def endpoint(webhook_id: UUID) -> Statement[SealedEndpoint]:
 
 def _endpoint(row: tuple[Any, ...]) -> SealedEndpoint:
     secrets = tuple(zip(row[7] or (), row[8] or (), strict=True))
-    return SealedEndpoint(row[0], row[1], row[2], row[3], row[4], row[5], row[6], secrets)
+    return SealedEndpoint(row[0], row[1], row[2], row[3], row[4], row[5], row[6], secrets, row[9])
