@@ -4,6 +4,7 @@ Three tasks: this one receives, one sends, one keeps the time; each operation ha
 """
 
 import asyncio
+import itertools
 import time
 import uuid
 from collections.abc import Coroutine, Mapping
@@ -44,6 +45,7 @@ from hubblewave_pipelines.storage.tenants import Principal
 
 PING_SECONDS = 20.0
 INIT_SECONDS = 10.0
+_TURN = 16  # messages
 _log = structlog.get_logger("api")
 
 
@@ -138,7 +140,9 @@ class Socket:
         return None
 
     async def _send(self) -> None:
-        while True:
+        for sent in itertools.count(1):
+            if sent % _TURN == 0:  # a send that finds room lets nobody else run
+                await asyncio.sleep(0)
             text, ended = await self.outbox.take()
             if ended is not None:
                 self._operations.pop(ended.operation, None)

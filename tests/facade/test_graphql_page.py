@@ -1,5 +1,6 @@
 """docs/reference/graphql.md does what it says, and the page for browsers is all here."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -31,6 +32,32 @@ def test_every_example_of_the_page_is_answered_as_it_says(admin: httpx.Client) -
         body = {"query": document, "variables": {"most": "50"} if "$most" in document else {}}
         found = admin.post("/graphql", json=body).json()
         assert without_request(found) == json.loads(answer), document
+
+
+def test_the_pages_client_follows_orders(api_settings: Settings, admin: httpx.Client) -> None:
+    define(admin)
+    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    example: dict[str, Any] = {}
+    exec(code, example)
+    start = admin.get("/api/v1/orders/changes?since=now").json()["next"]
+    key = admin.headers["x-api-key"]
+
+    async def follow() -> list[Any]:
+        heard: list[Any] = []
+        followed = example["orders"](url.replace("http", "ws"), key, start)
+        async for order in followed:
+            heard.append(order)
+            if len(heard) == 3:
+                break
+        await followed.aclose()
+        return heard
+
+    with serving(api_settings) as url:
+        for number in ("A-1", "A-2", "A-3"):
+            made = admin.post("/api/v1/orders", json={"number": number, "total": "1.50"})
+            assert made.status_code == 201, made.text
+        heard = asyncio.run(follow())
+    assert heard == [{"number": f"A-{n}", "total": "1.50"} for n in (1, 2, 3)]
 
 
 def test_the_browsers_page_and_all_it_loads_come_from_here(api_settings: Settings) -> None:
