@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
@@ -35,6 +36,7 @@ from hubblewave_pipelines.storage.secret_keys import Secrets
 _log = structlog.get_logger("hubblewave.worker")
 _POLL = 0.1  # seconds between looks at an empty queue
 _BATCH = 200
+_LONGEST_LOOK = 0.25
 _LONGEST_PAUSE = 5.0
 _CONFIGS = 2_000
 
@@ -133,6 +135,7 @@ class Worker:
         room = settings.webhook_concurrency * deliveries.READY - len(self._held)
         if room <= 0 or self._stopping.is_set():
             return False
+        began = time.monotonic()
         async with self._database.transaction() as tx:
             for step in deliveries.turn():
                 await tx.run(step)
@@ -153,6 +156,8 @@ class Worker:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         metrics.LEASED.set(len(self._held))
+        if not claimed:  # with thousands of webhooks to look through, look less often
+            await asyncio.sleep(min(_LONGEST_LOOK, time.monotonic() - began))
         return len(claimed) == _BATCH
 
     async def _deliver(self, lease: Lease) -> None:

@@ -58,6 +58,7 @@ def main(kills: int, events: int, seed: int) -> None:
             deadline = time.monotonic() + PATIENCE
             while seen() < until:
                 assert time.monotonic() < deadline, f"{seen()} of {until}"
+                assert worker.process.poll() is None, "the worker ended without our doing"
                 time.sleep(0.02)
             time.sleep(rng.uniform(0, 0.3))
             largest = max(largest, resident(worker.process.pid))

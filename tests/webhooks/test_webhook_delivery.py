@@ -417,6 +417,48 @@ def test_F16_a_receiver_that_was_away_gets_a_probe_first_and_then_its_backlog(
     assert sorted(late) == list(range(1, 201))
 
 
+def test_a_failing_webhook_is_probed_and_after_days_disabled_but_not_for_a_sporadic_failure(
+    api: httpx.Client,
+    switch: Switch,
+    receiver: Receiver,
+    settings: Settings,
+    owner_database: Database,
+    tenant: Tenant,
+) -> None:
+    hook = subscribe(api, receiver.url, retryConfig=STEADY)
+    path = f"{HOOKS}/{hook['id']}"
+    travel = "update hubblewave.webhook_health set open_until = now()"
+    opens = "select opens, open_until > now() from hubblewave.webhook_health"
+    long_ago = "update hubblewave.webhook_health set first_failure_at = now() - interval '121 h'"
+    with working(settings):
+        emit(owner_database, tenant, 5)
+        eventually(lambda: len(bodies(receiver)) == 5, "it works")
+        switch.failing = lambda body: True
+        emit(owner_database, tenant, 30)
+        eventually(lambda: rows(owner_database, opens) == [(1, True)], "the circuit opens")
+        open_at = len(bodies(receiver))
+        assert open_at <= 5 + 20 + 50  # nothing beyond what was leased when it opened
+        run_sql(owner_database, travel)
+        eventually(lambda: rows(owner_database, opens) == [(2, True)], "a probe fails")
+        assert made(api.get(path), 200)["status"] == "enabled"
+        switch.failing = lambda body: False
+        run_sql(owner_database, long_ago)
+        run_sql(owner_database, travel)
+        done = "select 1 from hubblewave.webhook_deliveries"
+        eventually(lambda: rows(owner_database, done) == [], "a good probe closes it")
+        assert rows(owner_database, opens) == [(0, None)]
+        switch.failing = lambda body: True
+        emit(owner_database, tenant, 1)
+        failing = "select 1 from hubblewave.webhook_health where first_failure_at is not null"
+        eventually(lambda: rows(owner_database, failing) != [], "one fails")
+        assert made(api.get(path), 200)["status"] == "enabled"
+        run_sql(owner_database, long_ago)
+        eventually(lambda: made(api.get(path), 200)["status"] == "disabled", "120 h are over")
+    assert made(api.get(path), 200)["disabledReason"] == "failing"
+    told = "select data::json ->> 'reason' from hubblewave.events where type = 'webhook.disabled'"
+    assert rows(owner_database, told) == [("failing",)]
+
+
 def test_F7_signatures_carry_the_databases_time_whatever_the_worker_thinks(
     api: httpx.Client, receiver: Receiver, settings: Settings, owner_database: Database
 ) -> None:
