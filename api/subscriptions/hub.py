@@ -149,7 +149,14 @@ class Hub:
                     tail.busy, tail.stale = True, False
                     look = loop.create_task(self._look(tail))
                     self._looks.add(look)
-                    look.add_done_callback(self._looks.discard)
+                    look.add_done_callback(self._looked)
+
+    def _looked(self, look: asyncio.Task[None]) -> None:
+        self._looks.discard(look)
+        error = None if look.cancelled() else look.exception()
+        if error is not None:
+            FEED_FAILED.inc()
+            _log.error("change feed", exc_info=error)
 
     async def _horizon(self) -> int:
         while True:
@@ -171,6 +178,9 @@ class Hub:
         except (psycopg.Error, PlatformError) as error:
             tail.due = loop.time() + await self._recover(tail, error)
             tail.stale = True
+        except Exception:
+            tail.fail(PlatformError("The platform failed to follow the changes; its log has more."))
+            raise
         else:
             if more:
                 tail.stale = True

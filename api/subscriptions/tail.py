@@ -4,7 +4,7 @@ A page of the feed is read from where the last one ended; each distinct filter a
 evaluated once per page, and what passes goes to everybody who asked for the same.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -51,7 +51,15 @@ def passed(place: Place, other: Place) -> bool:
     return (place.xid, place.id) >= (other.xid, other.id)
 
 
+def _fail(followers: Iterable[Follower], error: PlatformError) -> None:
+    for follower in list(followers):
+        DROPPED.labels("failed").inc()
+        follower.fail(error)
+
+
 class Tail:
+    """`read` a page, `tell` everybody of it; `catch_up` is for those who are behind."""
+
     def __init__(
         self, database: AsyncDatabase, tenant_id: UUID, entity: Entity, secret: bytes, place: Place
     ) -> None:
@@ -135,9 +143,11 @@ class Tail:
                     if follower.wants(place):
                         follower.tell(place, payload)
             return
-        for follower in list(group.followers):
-            DROPPED.labels("failed").inc()
-            follower.fail(refused)
+        _fail(group.followers, refused)
+
+    def fail(self, error: PlatformError) -> None:
+        """End every subscription with the place to go on from."""
+        _fail(self.followers, error)
 
     async def catch_up(self, follower: Follower) -> bool:
         """Tell one subscription of the page after its own place; whether there is more at once.

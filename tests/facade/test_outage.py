@@ -15,6 +15,7 @@ from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import AsyncDatabase, Database, Role, statement
 from hubblewave_pipelines.storage.ddl import define
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
+from tests.plugins.socket_client import GraphqlSocket
 
 NOTE = {"name": "Note", "pluralName": "Notes", "fields": [{"name": "text", "type": "text"}]}
 
@@ -164,3 +165,22 @@ def test_a_locked_record_is_refused_in_time_and_nothing_is_written(
         connection.execute(f"select 1 from {entity.schema}.{entity.table} for update".encode())
         check_unavailable(admin.patch(path, json={"text": "late"}))
     assert admin.get(path).json()["text"] == "before"
+
+
+def test_an_open_subscription_goes_on_where_it_was_when_the_database_is_back(
+    admin: httpx.Client, own_server: EmbeddedPostgres, owner_database: Database, tenant: Any
+) -> None:
+    define(owner_database, tenant, NOTE)
+    url, key = str(admin.base_url), admin.headers["x-api-key"]
+    with GraphqlSocket(url, key) as socket:
+        socket.subscribe("c", "subscription { noteCreated { text } }")
+        go_away(own_server)
+        socket.say({"type": "subscribe", "id": "q", "payload": {"query": "{ schemaVersion }"}})
+        refused = socket.hear()
+        assert refused["payload"][0]["extensions"]["code"] == "platform.unavailable"
+        own_server.start()
+        until_ready(admin)
+        for text in ("one", "two"):
+            assert admin.post("/api/v1/notes", json={"text": text}).status_code == 201
+            event = socket.hear()
+            assert event["payload"]["data"] == {"noteCreated": {"text": text}}

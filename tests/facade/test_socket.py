@@ -349,6 +349,11 @@ def test_subscriptions_follow_a_change_of_definition_or_say_why_not(
         )
         socket.say({"type": "subscribe", "id": "again", "payload": {"query": query}})
         assert told(socket, "again")["data"] == {"taskCreated": {"fresh": "x"}}
+        removed = client.delete("/api/v1/entities/Task?force=true")
+        assert removed.status_code in (200, 204), removed.text
+        ended = [socket.hear(), socket.hear()]
+        assert {message["id"] for message in ended} == {"stays", "again"}
+        assert {message["type"] for message in ended} == {"error"}
 
 
 def test_a_client_that_does_not_read_is_dropped_to_its_cursor_and_delays_nobody(
