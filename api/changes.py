@@ -12,7 +12,7 @@ from api.context import credential, platform
 from api.lists import cursor_secret
 from api.reads import Read
 from hubblewave_pipelines.core.entity import Catalog
-from hubblewave_pipelines.core.errors import Unavailable
+from hubblewave_pipelines.core.errors import Expired, Unavailable
 from hubblewave_pipelines.core.feed import Feed, Tokens, parse_feed
 from hubblewave_pipelines.storage.changes import Changes, select_changes
 from hubblewave_pipelines.storage.database import AsyncTransaction
@@ -30,8 +30,12 @@ def changes(call: Call, principal: Principal, catalog: Catalog) -> Read[Changes]
     async def answer(found: Changes | None, tx: AsyncTransaction | None) -> Response | None:
         if found is None:
             raise AssertionError("an aggregate always answers one row")
-        if tx is None and feed.wait and not found.shown:
+        if tx is None and feed.wait and not found.shown and not found.expired:
             found = await _awaited(call, principal, feed, found)
+        if found.expired:
+            raise Expired(
+                "Deletions since this token are no longer kept. Read everything anew, without since."
+            )
         more, token = str(found.more).lower(), tokens.token(found.next)
         text = f'{{"items":{found.items},"next":"{token}","more":{more}}}'
         return Response(text, 200, None, JSON)

@@ -15,8 +15,8 @@ from api.conditions import etag, is_known
 from api.preferences import preferred_count
 from api.reads import Read
 from hubblewave_pipelines.core.cursor import page_info
-from hubblewave_pipelines.core.entity import Catalog
-from hubblewave_pipelines.core.errors import Fault, MalformedRequest, NotFound
+from hubblewave_pipelines.core.entity import Catalog, Entity
+from hubblewave_pipelines.core.errors import Expired, Fault, MalformedRequest, NotFound
 from hubblewave_pipelines.core.parameters import (
     DEEPEST_ROW,
     parse_query,
@@ -32,6 +32,7 @@ from hubblewave_pipelines.storage.compiler import (
     select_record,
 )
 from hubblewave_pipelines.storage.database import AsyncTransaction
+from hubblewave_pipelines.storage.history_retention import kept_since
 from hubblewave_pipelines.storage.tenants import Principal
 
 
@@ -89,6 +90,18 @@ async def page_answer(
     return Response(f'{{"items":{page.items},"pageInfo":{text}}}', 200, headers, JSON)
 
 
+async def _is_kept(view: View, entity: Entity, tx: AsyncTransaction | None) -> bool:
+    """False when it takes a transaction to tell. Raises Expired when what was there is gone."""
+    if view.as_of is None:
+        return True
+    if tx is None:
+        return False
+    since = await tx.one(kept_since(entity))
+    if since is not None and view.as_of < since:
+        raise Expired(f"Earlier versions are kept from {since.isoformat()} on.")
+    return True
+
+
 def _require_past(view: View) -> None:
     """Raises MalformedRequest for an instant that is still to come: its records are not known."""
     if view.as_of is not None and view.as_of > datetime.now(UTC):
@@ -119,6 +132,8 @@ def _page(query: Query, secret: bytes, request: Request | None = None) -> Read[P
     _require_past(query.view)
 
     async def answer(page: Page | None, tx: AsyncTransaction | None) -> Response | None:
+        if not await _is_kept(query.view, query.entity, tx):
+            return None
         return await page_answer(query, page, tx, secret, request)
 
     return Read(query.entity, select_page(query), answer)
@@ -148,6 +163,8 @@ def reading(call: Call, principal: Principal, catalog: Catalog) -> Read[tuple[in
     record_id = call.record_id(entity)
 
     async def answer(found: tuple[int, str] | None, tx: AsyncTransaction | None) -> Response | None:
+        if not await _is_kept(view, entity, tx):
+            return None
         if found is None:
             raise NotFound(f"There is no {entity.name} {record_id}.")
         return record_answer(call, selection, *found)

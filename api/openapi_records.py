@@ -46,6 +46,7 @@ def _list(entity: Entity) -> dict[str, Any]:
         f"List {entity.plural}",
         {200: answer("One page.", ref(f"{entity.name}_List"), "Link")},
         scope="read",
+        refusals=(410,),
         parameters=[*list_parameters(entity), *view_parameters(), shared("Prefer")],
     )
 
@@ -79,6 +80,7 @@ def _get(entity: Entity) -> dict[str, Any]:
             304: answer("The client has this version.", None, "ETag"),
         },
         scope="read",
+        refusals=(410,),
         parameters=[
             _ID,
             shown_fields(entity),
@@ -164,6 +166,7 @@ def _query(entity: Entity) -> dict[str, Any]:
         f"List {entity.plural} by a JSON body, for long conditions",
         {200: answer("One page.", ref(f"{entity.name}_List"))},
         scope="read",
+        refusals=(410,),
         request=body(asked),
     )
 
@@ -281,6 +284,7 @@ def _changes(entity: Entity) -> dict[str, Any]:
         f"What changed among {entity.plural} since a token, in the order of commits",
         {200: answer("One page of changes.", ref("platform_Changes"))},
         scope="read",
+        refusals=(410,),
         parameters=[
             parameter(
                 "since",

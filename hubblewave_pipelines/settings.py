@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         description="Where exports may be written to and watches may read from: URLs such as "
         "`s3://bucket/{tenant}/` (JSON list); default: <data_dir>/files/{tenant}/.",
     )
+    history_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days a version of a record stays after another took its place; unset keeps all.",
+    )
     import_chunk_rows: int = Field(
         50_000, ge=1, le=1_000_000, description="Rows an import commits at a time."
     )

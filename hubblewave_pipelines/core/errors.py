@@ -173,6 +173,12 @@ class Gone(PlatformError):
     code, status, title = "resource.gone", 410, "Gone"
 
 
+class Expired(Gone):
+    """An earlier state, or changes since a token, that are no longer kept."""
+
+    code, title = "request.expired", "No longer kept"
+
+
 class TooLarge(PlatformError):
     """The body, a line or a list is over its limit; the detail names the limit."""
 

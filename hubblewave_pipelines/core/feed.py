@@ -19,10 +19,15 @@ _ELSEWHERE = "The token does not belong to this feed: use it with the same entit
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the order of commits: after the change of record `id` by transaction `xid`."""
+    """A place in the order of commits: after the change of record `id` by transaction `xid`.
+
+    `began` is where the order ended when its reader set out from the beginning: what had been
+    deleted by then it never saw, and needs no tombstone of.
+    """
 
     xid: int
     id: UUID
+    began: int = 0
 
 
 START = Place(0, UUID(int=0))
@@ -51,14 +56,15 @@ class Tokens:
         self._seal = Seal(secret, ("changes", entity.id), _ELSEWHERE)
 
     def token(self, place: Place) -> str:
-        return self._seal.close((place.xid, str(place.id)))
+        more = (place.began,) if place.began > place.xid else ()
+        return self._seal.close((place.xid, str(place.id), *more))
 
     def place(self, token: str) -> Place:
         """Raises CursorMismatch when the token was changed, cut, or made for another feed."""
         values = self._seal.open(token)
-        if len(values) != 2:
+        if len(values) not in (2, 3):
             raise CursorMismatch(_ELSEWHERE)
-        return Place(int(values[0]), UUID(values[1]))
+        return Place(int(values[0]), UUID(values[1]), *map(int, values[2:]))
 
 
 def parse_feed(entity: Entity, given: Iterable[tuple[str, str]], tokens: Tokens) -> Feed:

@@ -23,6 +23,7 @@ from hubblewave_pipelines.core.definition import from_stored
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.definitions import exports
 from hubblewave_pipelines.definitions.exports import export_adhoc, tenant_exports
+from hubblewave_pipelines.definitions.history import history_retention, history_schedule
 from hubblewave_pipelines.definitions.imports import ASSET_JOB, import_adhoc, tenant_imports
 from hubblewave_pipelines.definitions.maintenance import event_retention, retention_schedule
 from hubblewave_pipelines.definitions.reporting import CHECK
@@ -174,11 +175,18 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[*launchable, event_retention, upload_retention, redrive_dead_letters],
+        jobs=[
+            *launchable,
+            event_retention,
+            history_retention,
+            upload_retention,
+            redrive_dead_letters,
+        ],
         sensors=[dispatcher(launchable), reconcile],
         schedules=[
             retention_schedule,
             uploads_schedule,
+            history_schedule,
             *([check_schedule(checks)] if checks else []),
         ],
         resources={"platform": Platform()},

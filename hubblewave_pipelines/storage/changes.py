@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from hubblewave_pipelines.core.entity import FieldKind
-from hubblewave_pipelines.core.feed import Feed, Place, before
+from hubblewave_pipelines.core.feed import START, Feed, Place, before
 from hubblewave_pipelines.storage.database import Statement, statement
 from hubblewave_pipelines.storage.history_table import history_table
 from hubblewave_pipelines.storage.physical import identifier, qualified
@@ -22,12 +22,16 @@ from hubblewave_pipelines.storage.sql import Sql
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """`items` is a JSON list; `next` the place to go on from; `more` whether that is at once."""
+    """`items` is a JSON list; `next` the place to go on from; `more` whether that is at once.
+
+    `expired` says that deletions after the place asked for are no longer kept.
+    """
 
     items: str
     shown: int
     next: Place
     more: bool
+    expired: bool = False
 
 
 def _entry(kind: str, at: str, version: str) -> str:
@@ -55,6 +59,7 @@ def select_changes(feed: Feed) -> Statement[Changes]:
     kind = "case version when 1 then 'created' else 'updated' end"
     sql = Sql([f"{head} select {horizon}::text, count(*), max(xid::text || ' ' || id)"])
     sql.add(f" filter (where _n = least(_c, {size})),")
+    sql.add(" (select changes_since from hubblewave.entities where id = %s),", feed.entity.id)
     sql.add(f" coalesce(json_agg(entry order by _n) filter (where _n <= {size}), '[]')::text")
     sql.add(" from (select *, row_number() over (order by xid, id) as _n, count(*) over () as _c")
     sql.add(f" from ((select xid, id, {_entry(kind, 'updated_at', 'version')}, 'record', ")
@@ -70,12 +75,14 @@ def select_changes(feed: Feed) -> Statement[Changes]:
 
 
 def _changes(row: tuple[Any, ...], since: Place | None, size: int) -> Changes:
-    horizon, found, last, items = row
+    horizon, found, last, kept, items = row
     more = found > size
     place = before(int(horizon))
+    began = place.xid if since is None or since == START else since.began
     if since is not None and since.xid > place.xid:  # a token never goes back
         place = since
     if more:
         xid, record_id = last.split(" ")
-        place = Place(int(xid), UUID(record_id))
-    return Changes(items, min(found, size), place, more)
+        place = Place(int(xid), UUID(record_id), began)
+    known = since is None or since == START or max(since.xid, since.began) >= (kept or 0)
+    return Changes(items, min(found, size), place, more, expired=not known)
