@@ -1,6 +1,6 @@
-"""The parameters of lists and of what is shown of a record, as OpenAPI describes them."""
+"""The parameters of lists, of what is shown of a record and of conditional writes, for OpenAPI."""
 
-from api.openapi_parts import parameter
+from api.openapi_parts import parameter, shared
 from api.openapi_schemas import Schema
 from hubblewave_pipelines.core.entity import Entity, FieldKind
 from hubblewave_pipelines.core.query import SORTABLE, Count, Deleted, columns_of
@@ -86,3 +86,12 @@ def list_parameters(entity: Entity) -> list[Schema]:
             "Whether `totalItems` and `totalPages` are filled; exact costs a scan.",
         ),
     ]
+
+
+def conditional(entity: Entity) -> tuple[int, ...]:
+    """The refusals of a write that may name the version it changes, or must."""
+    return (409, 412, 428) if entity.require_if_match else (409, 412)
+
+
+def if_match(entity: Entity) -> Schema:
+    return shared("RequiredIfMatch" if entity.require_if_match else "IfMatch")

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from api.openapi_lists import (
+    conditional,
+    if_match,
     list_parameters,
     shown_fields,
     shown_relations,
@@ -28,15 +30,6 @@ Build: TypeAlias = Callable[[Entity], dict[str, Any]]
 
 def _name(verb: str, entity: Entity) -> str:
     return f"{verb}_{entity.name}"
-
-
-def _conditional(entity: Entity) -> tuple[int, ...]:
-    """The refusals of a write that may name the version it changes, or must."""
-    return (409, 412, 428) if entity.require_if_match else (409, 412)
-
-
-def _if_match(entity: Entity) -> Schema:
-    return shared("RequiredIfMatch" if entity.require_if_match else "IfMatch")
 
 
 def _list(entity: Entity) -> dict[str, Any]:
@@ -108,8 +101,8 @@ def _replace(entity: Entity) -> dict[str, Any]:
             204: answer("It is so (Prefer: return=minimal).", None, "ETag"),
         },
         scope="write",
-        refusals=_conditional(entity),
-        parameters=[_ID, _if_match(entity), absent, shared("IdempotencyKey"), shared("Prefer")],
+        refusals=conditional(entity),
+        parameters=[_ID, if_match(entity), absent, shared("IdempotencyKey"), shared("Prefer")],
         request=body(ref(f"{entity.name}_Replace")),
     )
 
@@ -124,8 +117,8 @@ def _patch(entity: Entity) -> dict[str, Any]:
             204: answer("It is so (Prefer: return=minimal).", None, "ETag"),
         },
         scope="write",
-        refusals=_conditional(entity),
-        parameters=[_ID, _if_match(entity), shared("IdempotencyKey"), shared("Prefer")],
+        refusals=conditional(entity),
+        parameters=[_ID, if_match(entity), shared("IdempotencyKey"), shared("Prefer")],
         request=body(ref(f"{entity.name}_Patch"), _MERGE_PATCH, "application/json"),
     )
 
@@ -137,8 +130,8 @@ def _delete(entity: Entity) -> dict[str, Any]:
         f"Delete a {entity.name}",
         {204: answer("It is gone.")},
         scope="write",
-        refusals=_conditional(entity),
-        parameters=[_ID, _if_match(entity), shared("IdempotencyKey")],
+        refusals=conditional(entity),
+        parameters=[_ID, if_match(entity), shared("IdempotencyKey")],
     )
 
 
@@ -244,7 +237,7 @@ def _restore(entity: Entity) -> dict[str, Any]:
             201: answer("The deleted record, back.", ref(entity.name), "ETag", "Location"),
         },
         scope="write",
-        refusals=_conditional(entity),
+        refusals=conditional(entity),
         parameters=[_ID, shared("IfMatch"), shared("IdempotencyKey")],
         request=body(wanted),
     )
