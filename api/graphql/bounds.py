@@ -23,7 +23,7 @@ from hubblewave_pipelines.core.errors import QueryTooLarge
 TOKENS, CHARACTERS, ALIASES, ROOT_FIELDS = 5_000, 200_000, 50, 20
 OPERATIONS, FRAGMENTS = 50, 100
 # The same field again and again costs validation the square of its number.
-REPEATED = 250
+REPEATED = 120
 _INTROSPECTION = ("__schema", "__type")  # bounded by a rule of its own: see `documents`
 
 
