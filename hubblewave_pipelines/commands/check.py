@@ -15,6 +15,7 @@ from hubblewave_pipelines.delivery.transforms import lock_down_fault, unavailabl
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Role, conninfo
 from hubblewave_pipelines.storage.migrate import app_role_bypasses_row_security, current, head
+from hubblewave_pipelines.storage.secret_keys import Secrets, key_file
 from hubblewave_pipelines.supervisor import first_start
 from hubblewave_pipelines.supervisor.account import choose_account, program_directory
 from hubblewave_pipelines.supervisor.ports import claim_port
@@ -35,6 +36,7 @@ def findings(settings: Settings) -> list[Finding]:
     state = running(settings.data_dir)
     found = [_try("data directory", lambda: _writable(settings.data_dir))]
     found.append(_try("spool directory", lambda: _writable(settings.spool)))
+    found.append(_secret_key(settings))
     if state is None:
         found.append(_try("ports", lambda: _ports(settings)))
     else:
@@ -105,6 +107,18 @@ def _writable(path: Path) -> str:
             f"{place} may not be written by user id {os.geteuid()}: chown it or choose another."
         )
     return str(path.absolute()) if place == path.absolute() else f"{path.absolute()} can be made"
+
+
+def _secret_key(settings: Settings) -> Finding:
+    what, file = "secret key", key_file(settings)
+    if settings.secret_key is None and not file.exists():
+        return Finding(what, "skipped", f"not set and no {file}: `hubblewave up` makes it")
+
+    def good() -> str:
+        _ = Secrets(settings).envelope
+        return "HUBBLEWAVE_SECRET_KEY" if settings.secret_key is not None else str(file)
+
+    return _try(what, good)
 
 
 def _ports(settings: Settings) -> str:
