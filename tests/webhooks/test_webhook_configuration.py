@@ -256,10 +256,9 @@ def test_a_filter_lets_through_what_fits_and_only_of_one_entity(
     made(api.post("/api/v1/contacts/bulk", json={"items": items}), 200)
     with working(settings):
         eventually(lambda: len(bodies(receiver)) >= 2, "two deliveries")
-    assert [(b["data"]["score"], b["data"]["note"]) for b in bodies(receiver)] == [
-        (12, None),
-        (None, "a VIP"),
-    ]
+    sent = [(body["data"]["score"], body["data"]["note"]) for body in bodies(receiver)]
+    assert len(sent) == 2
+    assert set(sent) == {(12, None), (None, "a VIP")}  # in whatever order they arrived
 
 
 def test_another_tenant_sees_none_of_it(
