@@ -135,23 +135,22 @@ class Transaction:
                 readable.poll()
                 pgconn.consume_input()
             _expect(pgconn.get_result(), ExecStatus.COPY_OUT)
-            rows: list[bytes | memoryview] = []
-            size = 0
+            gathered, rows = bytearray(), 0  # a list of rows would keep the garbage collector busy
             while True:
                 length, row = pgconn.get_copy_data(1)
                 if length > 0:
-                    rows.append(row)
-                    size += length
-                    if size >= block:
-                        yield b"".join(rows), len(rows)
-                        rows, size = [], 0
+                    gathered += row
+                    rows += 1
+                    if len(gathered) >= block:
+                        yield bytes(gathered), rows
+                        gathered, rows = bytearray(), 0
                 elif length == 0:
                     readable.poll()
                     pgconn.consume_input()
                 else:
                     break
             if rows:
-                yield b"".join(rows), len(rows)
+                yield bytes(gathered), rows
             _expect(pgconn.get_result(), ExecStatus.COMMAND_OK)
             while pgconn.get_result() is not None:
                 pass
