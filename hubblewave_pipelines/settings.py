@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         None, description="How clients reach the API, for links; default: host and port above."
     )
+    api_key: SecretStr | None = Field(
+        None, description="With which `hubblewave import` and `export` ask the API."
+    )
     pool_size: int = Field(10, ge=1, le=200, description="Database connections per API process.")
     statement_timeout_seconds: float = Field(
         10, gt=0, description="Longest a statement of an API request may run."

@@ -28,6 +28,15 @@ DataDir = Annotated[
 ]
 
 
+class ApiRefusal(Exception):
+    """The API answered, and did not do it."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
 def settings_with(**given: object) -> Settings:
     """The settings of the environment, overridden by what the command line gave (None: not given).
 
@@ -67,7 +76,7 @@ def refusals(as_json: bool) -> Iterator[None]:
     """Turn expected refusals into one line on standard error and exit code 1."""
     try:
         yield
-    except PlatformError as error:
+    except (PlatformError, ApiRefusal) as error:
         _refuse(error.code, error.detail, as_json)
     except psycopg.Error as error:
         _refuse("platform.database", f"PostgreSQL refused: {str(error).strip()}", as_json)

@@ -1,5 +1,6 @@
 """`hubblewave demo`: the main job on real data, in front of the user."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from hubblewave_pipelines.commands import flights
-from hubblewave_pipelines.core.errors import ImportFailed, Misconfigured, Unavailable
+from hubblewave_pipelines.commands.client import ask, download, follow
+from hubblewave_pipelines.core.errors import ExportFailed, ImportFailed, Misconfigured, Unavailable
 
 _READY_SECONDS = 180
 _POLL_SECONDS = 0.25
+_SHOWN_LINES = 6
 
 
 class Platform:
@@ -119,6 +122,26 @@ def load(
     return job
 
 
+def export(client: httpx.Client, data_dir: Path, console: Console) -> None:
+    """A filtered file of flights, with a column of another entity; shows its first lines."""
+    target = data_dir / flights.EXPORT_FILE
+    job = ask(client, "POST", "/api/v1/exports", json=flights.EXPORT)
+    path = f"/api/v1/exports/{job['id']}"
+    job = follow(client, path, f"Flight -> {target.name}", quiet=False)
+    if job["status"] != "completed":
+        raise ExportFailed(json.dumps(job["error"]))
+    download(client, f"{path}/download", target)
+    console.print(
+        f"\nExported {job['totalRecords']:,} flights from JFK that left an hour late or more, "
+        f"{job['fileSize']:,} bytes: {target}\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+    with target.open() as file:
+        for line in itertools.islice(file, _SHOWN_LINES):
+            console.print(f"  {line.rstrip()}", markup=False, highlight=False, soft_wrap=True)
+
+
 def verify(client: httpx.Client, files: dict[str, Path]) -> tuple[Table, bool]:
     """What the API answers beside what the files hold, and whether all of it agrees."""
     table = Table("", "in the files", "in the API", "", title="Counted twice")
@@ -201,8 +224,9 @@ def run(data_dir: Path, *, api_port: int, dagster_port: int, stay: bool, console
                     soft_wrap=True,
                 )
             table, agreed = verify(client, files)
-        console.print()
-        console.print(table)
+            console.print()
+            console.print(table)
+            export(client, data_dir, console)
         console.print(_farewell(platform.ready, key), markup=False, highlight=False, soft_wrap=True)
         if stay:
             console.print("Running until Ctrl-C.")

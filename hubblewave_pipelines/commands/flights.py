@@ -23,6 +23,14 @@ def _field(name: str, kind: str, **rules: object) -> dict[str, object]:
     return {"name": name, "type": kind, **rules}
 
 
+EXPORT_FILE = "late-from-jfk.csv"
+EXPORT: dict[str, Any] = {
+    "entity": "Flight",
+    "fields": ["timeHour", "airline.name", "number", "dest", "departureDelay"],
+    "where": {"origin": "JFK", "departureDelay": {"gte": 60}},
+    "sort": "-departureDelay,id",
+}
+
 ENTITIES: tuple[dict[str, Any], ...] = (
     {
         "name": "Airline",

@@ -1,5 +1,6 @@
 """`hubblewave demo` as a newcomer runs it: the counts agree and what it prints works."""
 
+import csv
 import json
 import re
 import shlex
@@ -10,6 +11,15 @@ from pathlib import Path
 import pytest
 
 from hubblewave_pipelines.commands import flights
+
+
+def late_from_jfk(path: Path) -> int:
+    with path.open(newline="") as file:
+        return sum(
+            row["origin"] == "JFK" and row["dep_delay"] != "" and float(row["dep_delay"]) >= 60
+            for row in csv.DictReader(file)
+        )
+
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 
@@ -41,6 +51,10 @@ def test_the_demo_reaches_its_counts_and_its_curl_lines_work(tmp_path: Path) -> 
         demo.terminate()
         assert demo.wait(60) == 0
     assert "DIFFERS" not in shown
+    assert "  timeHour,airline.name,number,dest,departureDelay\n" in shown
+    assert '  2013-01-09T14:00:00.000000Z,"Hawaiian Airlines Inc.",51,"HNL",1301\n' in shown
+    exported = (tmp_path / "data" / flights.EXPORT_FILE).read_text().splitlines()
+    assert len(exported) == 1 + late_from_jfk(tmp_path / "data" / "flights.csv")
     counted = re.findall(r"│ ([\d,]+) +│ ([\d,]+) +│ ok", shown)
     assert len(counted) == 8
     assert ("336,776", "336,776") in counted
