@@ -22,6 +22,7 @@ from api import (
     records,
     rejects,
     reverts,
+    watches,
     webhook_deliveries,
     webhook_sending,
     webhooks,
@@ -109,7 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router)
-    running = (imports, import_events, rejects, reverts, exports, downloads, jobs)
+    running = (imports, import_events, rejects, reverts, watches, exports, downloads, jobs)
     hooks = (dead_letters, webhook_deliveries, webhook_sending, webhooks, event_types)
     areas = (docs, entities, *running, keys, *hooks)
     fixed = [module.router for module in areas]

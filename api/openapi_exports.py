@@ -1,4 +1,4 @@
-"""Exports (/api/v1/exports) and jobs, as OpenAPI describes them."""
+"""Exports (/api/v1/exports), jobs and watches of directories, as OpenAPI describes them."""
 
 from typing import Any
 
@@ -19,6 +19,7 @@ from hubblewave_pipelines.core.export_formats import ENCODINGS, Compression, For
 from hubblewave_pipelines.storage.exports import ENDED, OPEN
 
 _EXPORT = ref("platform_Export")
+_WATCH = ref("platform_Watch")
 _STATUS: Schema = {"type": "string", "enum": [*OPEN, *ENDED, "scheduled"]}
 _ANY: Schema = {"type": "object", "additionalProperties": True}
 _LINK = parameter("link", TEXT, "From POST .../link; opens the file without a credential.")
@@ -63,6 +64,18 @@ PATHS: Paths = {
         (409, 410),
     ),
     ("GET", "/exports/{export_id}/download"): Known("read", _FILE, (_LINK,), None, (409, 410, 416)),
+    ("GET", "/import-watches"): Known(
+        "read", {200: answer("A page.", page_of("platform_Watch"))}, PAGING
+    ),
+    ("POST", "/import-watches"): Known(
+        "admin",
+        {201: answer("The watch.", _WATCH, "Location")},
+        (),
+        body(ref("platform_NewWatch")),
+        (409,),
+    ),
+    ("GET", "/import-watches/{watch_id}"): Known("read", {200: answer("The watch.", _WATCH)}),
+    ("DELETE", "/import-watches/{watch_id}"): Known("admin", {204: answer("It is gone.")}),
     ("GET", "/jobs/{job_id}"): Known("read", {200: answer("The job.", ref("platform_Job"))}),
 }
 
@@ -92,6 +105,13 @@ _COMMON: dict[str, Schema] = {
     "createdAt": MOMENT,
     "startedAt": MOMENT,
     "completedAt": MOMENT,
+}
+
+_WATCHED: dict[str, Schema] = {
+    "entity": TEXT,
+    "url": {"type": "string", "description": "A location that HUBBLEWAVE_FILE_LOCATIONS allows."},
+    "pattern": {"type": "string", "default": "*", "example": "*.csv"},
+    "mapping": {"type": "array", "items": _ANY, "nullable": True},
 }
 
 SCHEMAS: dict[str, Schema] = {
@@ -171,6 +191,32 @@ SCHEMAS: dict[str, Schema] = {
         closed=True,
     ),
     "platform_ExportLink": object_of({"url": TEXT, "expiresAt": MOMENT}, "url", "expiresAt"),
+    "platform_NewWatch": object_of({**_WATCHED, "options": _ANY}, "entity", "url", closed=True),
+    "platform_Watch": object_of(
+        {
+            "id": TEXT,
+            **_WATCHED,
+            "options": _ANY,
+            "lastScanAt": MOMENT,
+            "lastError": optional("string"),
+            "createdAt": MOMENT,
+            "files": {
+                "type": "array",
+                "items": object_of(
+                    {
+                        "path": TEXT,
+                        "size": COUNT,
+                        "seenAt": MOMENT,
+                        "importId": optional("string"),
+                        "error": optional("string"),
+                    }
+                ),
+            },
+        },
+        "id",
+        "entity",
+        "url",
+    ),
     "platform_Job": object_of(
         {
             "kind": {"type": "string", "enum": ["import", "export"]},

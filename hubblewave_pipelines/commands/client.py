@@ -78,7 +78,7 @@ def _own_key(data_dir: Path | None, slug: str) -> Iterator[ApiKey]:
                     tenant.id,
                     key,
                     name="command line",
-                    scopes=["write"],
+                    scopes=["admin"],
                     plan="enterprise",
                     expires_at=datetime.now(UTC) + timedelta(days=1),
                     created_by=None,

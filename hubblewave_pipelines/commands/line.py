@@ -33,6 +33,7 @@ app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
 app.command("export")(transfers.export)
 app.command("import")(transfers.import_file)
+app.command("watch")(transfers.watch)
 
 ApiPort = Annotated[
     int | None, typer.Option(help="0 picks a free one [HUBBLEWAVE_API_PORT, default 8080].")

@@ -156,6 +156,40 @@ def import_file(
             raise typer.Exit(_PARTIAL)
 
 
+def watch(
+    folder: Annotated[str, typer.Argument(help="A directory, or a URL such as s3://bucket/in/.")],
+    entity: Annotated[str, typer.Argument(help="Name or plural of the entity.")],
+    pattern: Annotated[str, typer.Option(help="Names of the files.")] = "*",
+    unique: Annotated[
+        str | None, typer.Option(help="Fields that make two rows the same: code,region.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Of duplicates: skip, update, merge, error.")
+    ] = None,
+    url: Url = None,
+    api_key: Key = None,
+    tenant: TenantSlug = "default",
+    data_dir: DataDir = None,
+    json: AsJson = False,
+) -> None:
+    """Import every file that arrives in a directory, once, from now on."""
+    with refusals(json), api_client(data_dir, url, api_key, tenant) as client:
+        place = folder if "://" in folder else f"file://{Path(folder).resolve()}/"
+        options: dict[str, Any] = {}
+        if unique is not None:
+            options["uniqueFields"] = unique.split(",")
+        if strategy is not None:
+            options["duplicateStrategy"] = strategy
+        body = {"entity": entity, "url": place, "pattern": pattern, "options": options}
+        made = ask(client, "POST", "/api/v1/import-watches", json=body)
+        if json:
+            print_json(made)
+        else:
+            sys.stdout.write(
+                f"{made['url']} is watched: /api/v1/import-watches/{made['id']} tells what arrived.\n"
+            )
+
+
 def _pair(text: str) -> dict[str, str]:
     source, equals, target = text.rpartition("=")
     if not equals or not source or not target:

@@ -31,6 +31,7 @@ from hubblewave_pipelines.definitions.resources import Platform
 from hubblewave_pipelines.definitions.reverts import import_revert
 from hubblewave_pipelines.definitions.sensors import dispatcher, reconcile
 from hubblewave_pipelines.definitions.uploads import upload_retention, uploads_schedule
+from hubblewave_pipelines.definitions.watching import watch
 from hubblewave_pipelines.definitions.webhooks import (
     check_schedule,
     dead_letter_check,
@@ -182,7 +183,7 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
             upload_retention,
             redrive_dead_letters,
         ],
-        sensors=[dispatcher(launchable), reconcile],
+        sensors=[dispatcher(launchable), reconcile, watch],
         schedules=[
             retention_schedule,
             uploads_schedule,

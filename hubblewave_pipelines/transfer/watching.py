@@ -97,9 +97,7 @@ class _Scan:
         with self.database.transaction(watch.tenant_id) as tx:
             for file in present.values():
                 tx.run(
-                    watches.note_file(
-                        watch.tenant_id, watch.id, file.path, file.version, file.size
-                    )
+                    watches.note_file(watch.tenant_id, watch.id, file.path, file.version, file.size)
                 )
             stable = tx.all(watches.stable_files(watch.tenant_id, watch.id, self.unchanged))
         return [file for file in stable if (file.path, file.version) in present]
@@ -176,9 +174,7 @@ class _Scan:
             if mine is None:
                 return False
             tx.one(imports.insert_job(new))
-            tx.one(
-                work.insert_request(watch.tenant_id, "import", new.id, key, watch.created_by)
-            )
+            tx.one(work.insert_request(watch.tenant_id, "import", new.id, key, watch.created_by))
         return True
 
     def _settle(self, file: WatchedFile, import_id: uuid.UUID | None, error: str | None) -> None:

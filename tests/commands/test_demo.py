@@ -16,7 +16,9 @@ from hubblewave_pipelines.commands import flights
 def late_from_jfk(path: Path) -> int:
     with path.open(newline="") as file:
         return sum(
-            row["origin"] == "JFK" and row["dep_delay"] not in ("", "NA") and float(row["dep_delay"]) >= 60
+            row["origin"] == "JFK"
+            and row["dep_delay"] not in ("", "NA")
+            and float(row["dep_delay"]) >= 60
             for row in csv.DictReader(file)
         )
 

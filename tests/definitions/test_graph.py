@@ -83,7 +83,7 @@ def test_the_location_loads_with_sockets_off_and_no_settings() -> None:
     assert done.stdout.strip() == (
         "['event_retention', 'export_adhoc', 'history_retention', 'import_adhoc', 'import_revert',"
         " 'redrive_dead_letters', 'upload_retention']"
-        " ['dispatch', 'reconcile']"
+        " ['dispatch', 'reconcile', 'watch']"
     )
 
 
