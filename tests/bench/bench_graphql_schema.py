@@ -47,12 +47,12 @@ def catalog_of(number: int) -> Catalog:
 
 
 def first(catalog: Catalog) -> tuple[float, float]:
-    """Milliseconds of the first query and of the first mutation after it."""
+    """Milliseconds of a query and of a mutation, each the first that a schema is asked."""
     started = time.perf_counter()
     documents = Documents(schema_for(catalog), RULES)
     planned(documents.operation(DOCUMENT, None), {"min": "1"}, b"secret")
     middle = time.perf_counter()
-    documents.operation(MUTATION, None)
+    Documents(schema_for(catalog), RULES).operation(MUTATION, None)
     return (middle - started) * 1000, (time.perf_counter() - middle) * 1000
 
 
@@ -79,7 +79,7 @@ def main() -> None:
     text = json.dumps(shown.data)
     print(f"{'of ' + str(number) + ' entities':<44}{'':>10}")
     print(f"{'first query after a change, ms':<44}{query:>10.1f}")
-    print(f"{'first mutation after it, ms':<44}{mutation:>10.1f}")
+    print(f"{'first mutation after a change, ms':<44}{mutation:>10.1f}")
     print(f"{'schema held after both, MB':<44}{lazy:>10.1f}")
     print(f"{'the whole schema shown, s (in a thread, kept)':<44}{whole:>10.1f}")
     print(f"{'its JSON, MB':<44}{len(text) / 1e6:>10.1f}")
@@ -92,7 +92,7 @@ def main() -> None:
         "introspection_s": round(whole, 1),
         "introspection_mb": round(len(text) / 1e6, 1),
         "target_ms": TARGET_MS,
-        "met": query + mutation <= TARGET_MS,
+        "met": max(query, mutation) <= TARGET_MS,
     }
     print(json.dumps(result))
 
