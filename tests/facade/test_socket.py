@@ -1,7 +1,9 @@
 """WebSocket /graphql as clients meet it: who is let in, what ends it, what is told and to whom."""
 
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -413,11 +415,57 @@ def test_operations_of_a_connection_and_connections_of_a_tenant_are_bounded(
         heard = [socket.hear() for _ in range(100)]
         assert {message["id"] for message in heard} == {*map(str, range(1, 100)), "more"}
         assert {m["payload"]["data"]["noteCreated"]["id"] for m in heard} == {note["id"]}
-        shown = client.get("/metrics").text
-        assert "hubblewave_subscriptions_active 100.0" in shown
-        assert "hubblewave_websockets_open 1.0" in shown
-        assert "hubblewave_change_feed_lag_seconds" in shown
+        for line in (
+            "subscriptions_active 100.0",
+            "websockets_open 1.0",
+            "change_feed_lag_seconds",
+        ):
+            eventually(
+                lambda line=line: f"hubblewave_{line}" in client.get("/metrics").text,  # type: ignore[misc]
+                line,
+            )
     eventually(
         lambda: "hubblewave_subscriptions_active 0.0" in client.get("/metrics").text,
         "subscriptions end with their socket",
     )
+
+
+def test_whoever_joins_while_others_write_hears_everything_once_and_in_order(
+    standing: Standing, client: httpx.Client
+) -> None:
+    """Each catches up by itself and then joins those who are there, at a moment of its own."""
+    start = client.get("/api/v1/notes/changes?since=now").json()["next"]
+    query = "subscription($s: String) { noteUpdated(since: $s) { id version } }"
+    notes = [write(client, text="joined") for _ in range(3)]
+    total = 120
+
+    def keep_writing() -> None:
+        with standing.client() as own:
+            for n in range(total):
+                patch(own, notes[n % 3], text=f"version {n}")
+
+    writer = threading.Thread(target=keep_writing)
+    with ExitStack() as stack:
+        writer.start()
+        sockets, firsts = [], [start]
+        for n in range(6):
+            socket = stack.enter_context(GraphqlSocket(standing.url, standing.key))
+            variables = {"s": firsts[-1] if n % 2 else start}
+            payload = {"query": query, "variables": variables}
+            socket.say({"type": "subscribe", "id": "j", "payload": payload})
+            heard = [told(socket, "j") for _ in range(6)]
+            firsts.append(heard[-1]["extensions"]["cursor"])
+            sockets.append((socket, heard))
+        orders = []
+        for socket, heard in sockets:
+            while heard[-1]["data"]["noteUpdated"]["version"] < total // 3 + 1:
+                heard.append(told(socket, "j"))
+            order = [(e["data"]["noteUpdated"]["id"], e["extensions"]["cursor"]) for e in heard]
+            orders.append(order)
+    writer.join(60)
+    full = max(orders, key=len)
+    assert len(set(full)) == len(full) >= total - 2
+    for order in orders:
+        shared = order[: len(full)]
+        begin = full.index(shared[0])
+        assert shared == full[begin : begin + len(shared)]

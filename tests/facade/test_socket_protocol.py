@@ -5,7 +5,7 @@ import asyncio
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.subscriptions.outbox import MOST_WAITING, Lane, Outbox
@@ -31,6 +31,7 @@ messages = st.one_of(
 ).map(json.dumps)
 
 
+@settings(max_examples=60)
 @given(st.lists(messages | st.text(), max_size=30), st.integers(0, 30))
 def test_any_conversation_follows_the_rules(said: list[str], acknowledged_after: int) -> None:
     conversation, running, asked = Conversation(), set(), False

@@ -120,7 +120,7 @@ steps = st.integers(20, 60).flatmap(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_any_interleaving_tells_every_committed_change_once_in_order(
     app_database: Database, note: Entity, tenant: Tenant, steps: list[tuple[str, int, Any]]
