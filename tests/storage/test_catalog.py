@@ -178,6 +178,30 @@ def test_the_cache_keeps_a_bounded_number_of_catalogs(
     in_app(database_url, work)
 
 
+def test_a_change_of_one_entity_leaves_the_others_as_they_were_read(
+    owner_database: Database, database_url: str, tenant: Tenant
+) -> None:
+    cache = CatalogCache(entities=3)
+
+    async def work(database: AsyncDatabase) -> None:
+        first = define(owner_database, tenant, body("Contact"))
+        async with database.transaction(tenant.id) as tx:
+            kept = await cache.get(tx, principal(tenant, first.version))
+        second = define(owner_database, tenant, body("Company"))
+        async with database.transaction(tenant.id) as tx:
+            found = await cache.get(tx, principal(tenant, second.version))
+        assert found == second
+        assert found.named("Contact") is kept.named("Contact")
+        assert len(cache) == 2
+        third = define(owner_database, tenant, body("Invoice"))
+        async with database.transaction(tenant.id) as tx:
+            last = await cache.get(tx, principal(tenant, third.version))
+        assert last.named("Company") is found.named("Company")
+        assert len(cache) == 1  # there is room for three entities
+
+    in_app(database_url, work)
+
+
 def test_a_catalog_cannot_be_changed(owner_database: Database, tenant: Tenant) -> None:
     catalog = define(owner_database, tenant, body("Contact"))
     (entity,) = catalog
