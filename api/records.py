@@ -26,10 +26,10 @@ from api.lists import listing, querying, reading
 from api.preferences import preferred_return, require_preferences
 from api.reads import read
 from api.related import related_records
+from hubblewave_pipelines.core.bodies import record_values
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import MethodNotAllowed, NotFound, VersionConflict
 from hubblewave_pipelines.core.parameters import refuse_parameters
-from hubblewave_pipelines.core.values import record_values
 from hubblewave_pipelines.storage.records import Written, version_of
 
 

@@ -29,6 +29,7 @@ from api.graphql.sealing import has_cursors, sealed
 from api.idempotency import fingerprint, idempotency_key, once
 from api.lists import cursor_secret
 from api.problems import document
+from hubblewave_pipelines.core.bodies import record_values
 from hubblewave_pipelines.core.bulk import Batch, BulkKind, read_batch
 from hubblewave_pipelines.core.entity import Entity, Json
 from hubblewave_pipelines.core.errors import (
@@ -41,7 +42,6 @@ from hubblewave_pipelines.core.errors import (
 from hubblewave_pipelines.core.identity import as_id
 from hubblewave_pipelines.core.query import ID, Comparison, Operator
 from hubblewave_pipelines.core.shapes import Member
-from hubblewave_pipelines.core.values import record_values
 from hubblewave_pipelines.storage.compiler import select_shaped
 
 _KINDS = {

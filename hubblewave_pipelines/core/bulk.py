@@ -1,12 +1,13 @@
 """The body of a bulk request: its items, and every fault of every item with its place."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
+from hubblewave_pipelines.core.bodies import Mode, record_reader
 from hubblewave_pipelines.core.entity import Entity, Json
 from hubblewave_pipelines.core.errors import (
     Fault,
@@ -17,11 +18,11 @@ from hubblewave_pipelines.core.errors import (
     TooLarge,
 )
 from hubblewave_pipelines.core.reading import Reading, below
-from hubblewave_pipelines.core.values import UUID_TEXT, record_values
+from hubblewave_pipelines.core.values import UUID_TEXT
 
 MOST = 1000  # items in one request; larger work is an import
 
-_Mode: TypeAlias = Literal["create", "replace", "patch"]
+_Reader: TypeAlias = Callable[[Json], Mapping[str, object]]
 
 _UUID = re.compile(UUID_TEXT)
 _ETAG = re.compile(r'"([0-9]{1,18})"')
@@ -81,10 +82,13 @@ def read_batch(entity: Entity, body: Json, kind: BulkKind, *, key: str | None = 
             "Use POST and PATCH .../bulk, with ifMatch."
         )
     batch = Batch(kind, len(listed), atomic)
+    modes: Mapping[BulkKind, Mode] = {BulkKind.CREATE: "create", BulkKind.UPSERT: "replace"}
+    read = record_reader(entity, modes.get(kind, "patch"))
     for index, given in enumerate(listed):
         place = f"#/{name}/{index}"
         try:
-            batch.items.append(_item(entity, given, kind, key, index, place, by_id=name == "ids"))
+            item = _item(entity, read, given, kind, key, index, place, by_id=name == "ids")
+            batch.items.append(item)
         except (Invalid, PreconditionRequired) as refused:
             batch.refused[index] = refused
     _refuse_repeated(entity, batch)
@@ -125,6 +129,7 @@ def _envelope(body: Json, kind: BulkKind) -> tuple[list[Json], bool, str]:
 
 def _item(
     entity: Entity,
+    read: _Reader,
     given: Json,
     kind: BulkKind,
     key: str | None,
@@ -134,7 +139,7 @@ def _item(
     by_id: bool,
 ) -> Item:
     if kind is BulkKind.CREATE or kind is BulkKind.UPSERT:
-        values = _values(entity, given, "create" if kind is BulkKind.CREATE else "replace", place)
+        values = _values(read, given, place)
         if key is not None and values[key] is None:
             fault = Fault("required", f"{key} says which record this is", below(place, key))
             raise Invalid("1 field is invalid.", faults=[fault])
@@ -146,10 +151,12 @@ def _item(
             raise Invalid("The id is not valid.", faults=reading.faults)
         _require_version(entity, None, place)
         return Item(index, place, place, {}, found)
-    return _addressed(entity, given, kind, index, place)
+    return _addressed(entity, read, given, kind, index, place)
 
 
-def _addressed(entity: Entity, given: Json, kind: BulkKind, index: int, place: str) -> Item:
+def _addressed(
+    entity: Entity, read: _Reader, given: Json, kind: BulkKind, index: int, place: str
+) -> Item:
     """An item that names its record: {id, ifMatch?} and, of an update, what to set."""
     if not isinstance(given, dict):
         raise Invalid(
@@ -165,7 +172,7 @@ def _addressed(entity: Entity, given: Json, kind: BulkKind, index: int, place: s
         reading.fault(at, "required", "set is required: the fields to change")
     elif updating:
         try:
-            values = _values(entity, given["set"], "patch", at)
+            values = _values(read, given["set"], at)
         except Invalid as refused:
             reading.faults.extend(refused.faults)
     if reading.faults or record_id is None:
@@ -183,9 +190,9 @@ def _require_version(entity: Entity, given: Json, place: str) -> None:
         raise PreconditionRequired("Say which version you change.", faults=[fault])
 
 
-def _values(entity: Entity, given: Json, mode: _Mode, at: str) -> Mapping[str, object]:
+def _values(read: _Reader, given: Json, at: str) -> Mapping[str, object]:
     try:
-        return record_values(entity, given, mode=mode)
+        return read(given)
     except Invalid as refused:
         raise relocated(refused, at) from refused
 

@@ -1,20 +1,17 @@
 """One value of a field: read from JSON or from text, and checked against the field's rules."""
 
-import difflib
 import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import lru_cache
-from typing import Literal
+from functools import lru_cache, partial
 from uuid import UUID
 
 import re2
 
-from hubblewave_pipelines.core.entity import SYSTEM_COLUMNS, Entity, Field, FieldKind, Json
-from hubblewave_pipelines.core.errors import Fault, Invalid
+from hubblewave_pipelines.core.entity import Field, FieldKind, Json
 
 # RE2 syntax, so that the same patterns serve vectorised checks. Each must match the whole text.
 INTEGER = r"[+-]?[0-9]{1,19}"
@@ -68,14 +65,17 @@ def pattern(text: str) -> "re2._Regexp[str]":
     return re2.compile(text, options)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """The value as a short quotation for an error message."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return json.dumps(text if len(text) <= 60 else text[:57] + "...", ensure_ascii=False)
 
 
 def _matches(expression: str, text: str) -> bool:
-    return pattern(expression).fullmatch(text) is not None
+    try:
+        return pattern(expression).fullmatch(text) is not None
+    except UnicodeEncodeError:  # half of a surrogate pair is no character of any pattern
+        return False
 
 
 # Our own forms without nested repetition: here the standard library is as linear, and much quicker.
@@ -85,6 +85,8 @@ _DATE, _DATETIME, _UUID_TEXT = re.compile(DATE), re.compile(DATETIME), re.compil
 
 def _storable(text: str) -> str:
     """PostgreSQL stores no NUL, and UTF-8 has no lone surrogates."""
+    if text.isascii() and "\x00" not in text:
+        return text
     if "\x00" in text:
         raise Refused("nul", "contains a NUL character, which text cannot hold")
     try:
@@ -100,7 +102,7 @@ def _text(text: str) -> str:
 
 def _integer(text: str) -> int:
     if not _INTEGER.fullmatch(text):
-        raise Refused("type", f"expected a whole number, got {_shown(text)}")
+        raise Refused("type", f"expected a whole number, got {shown(text)}")
     return _int64(int(text))
 
 
@@ -112,7 +114,7 @@ def _int64(value: int) -> int:
 
 def _number(text: str) -> float:
     if not _NUMBER.fullmatch(text):
-        raise Refused("type", f"expected a number, got {_shown(text)}")
+        raise Refused("type", f"expected a number, got {shown(text)}")
     return _finite(float(text))
 
 
@@ -124,7 +126,7 @@ def _finite(value: float) -> float:
 
 def _decimal(text: str) -> Decimal:
     if not _DECIMAL.fullmatch(text):
-        raise Refused("type", f"expected a decimal like 12.50, got {_shown(text)}")
+        raise Refused("type", f"expected a decimal like 12.50, got {shown(text)}")
     return Decimal(text)
 
 
@@ -134,7 +136,7 @@ def _boolean(text: str) -> bool:
         return True
     if word in FALSE_WORDS:
         return False
-    raise Refused("type", f"expected true or false, got {_shown(text)}")
+    raise Refused("type", f"expected true or false, got {shown(text)}")
 
 
 def _date(text: str) -> date:
@@ -143,7 +145,7 @@ def _date(text: str) -> date:
             raise ValueError(text)
         return date.fromisoformat(text)
     except ValueError as error:
-        raise Refused("format", f"expected a date like 2026-01-31, got {_shown(text)}") from error
+        raise Refused("format", f"expected a date like 2026-01-31, got {shown(text)}") from error
 
 
 def _datetime(text: str) -> datetime:
@@ -155,25 +157,25 @@ def _datetime(text: str) -> datetime:
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise Refused(
-            "format", f"expected a time like 2026-01-31T08:30:00Z, got {_shown(text)}"
+            "format", f"expected a time like 2026-01-31T08:30:00Z, got {shown(text)}"
         ) from error
 
 
 def _email(text: str) -> str:
     if len(text) > EMAIL_LENGTH or not _matches(EMAIL, text):
-        raise Refused("format", f"expected an e-mail address, got {_shown(text)}")
+        raise Refused("format", f"expected an e-mail address, got {shown(text)}")
     return text
 
 
 def _url(text: str) -> str:
     if len(text) > URL_LENGTH or not _matches(URL, text):
-        raise Refused("format", f"expected an http, https or ftp URL, got {_shown(text)}")
+        raise Refused("format", f"expected an http, https or ftp URL, got {shown(text)}")
     return _storable(text)
 
 
 def _uuid(text: str) -> UUID:
     if not _UUID_TEXT.fullmatch(text):
-        raise Refused("format", f"expected a UUID, got {_shown(text)}")
+        raise Refused("format", f"expected a UUID, got {shown(text)}")
     return UUID(text)
 
 
@@ -185,7 +187,7 @@ def _json(text: str) -> Json:
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise Refused("format", f"expected JSON, got {_shown(text)}") from error
+        raise Refused("format", f"expected JSON, got {shown(text)}") from error
     return _json_value(value)
 
 
@@ -261,7 +263,7 @@ def _of_json_type(kind: FieldKind, value: Json) -> object:
             raise Refused("range", "is not a finite number") from error
     if kind is FieldKind.DECIMAL and numeric:
         return _decimal(format(Decimal(repr(_finite_number(value))), "f"))
-    raise Refused("type", f"expected {_JSON_TYPE[kind]}, got {_shown(value)}")
+    raise Refused("type", f"expected {_JSON_TYPE[kind]}, got {shown(value)}")
 
 
 def _finite_number(value: float) -> float:
@@ -286,9 +288,9 @@ def _checked(field: Field, value: object) -> object:
         if field.max_length is not None and len(value) > field.max_length:
             raise Refused("length", f"is {len(value)} characters long; at most {field.max_length}")
         if field.pattern is not None and not _matches(field.pattern, value):
-            raise Refused("pattern", f"{_shown(value)} does not match {field.pattern}")
+            raise Refused("pattern", f"{shown(value)} does not match {field.pattern}")
         if field.kind is FieldKind.ENUM and value not in field.enum:
-            raise Refused("enum", f"{_shown(value)} is not one of {', '.join(field.enum)}")
+            raise Refused("enum", f"{shown(value)} is not one of {', '.join(field.enum)}")
     if field.min is not None and value < limit(field, field.min):  # type: ignore[operator]
         raise Refused("range", f"is less than {field.min}")
     if field.max is not None and value > limit(field, field.max):  # type: ignore[operator]
@@ -306,76 +308,40 @@ def from_text(field: Field, text: str) -> object:
     return _checked(field, _FROM_TEXT[field.kind](text))
 
 
-def _reference(value: Json) -> UUID:
+def reference(value: Json) -> UUID:
     if not isinstance(value, str):
-        raise Refused("type", f"expected the id of a record, got {_shown(value)}")
+        raise Refused("type", f"expected the id of a record, got {shown(value)}")
     return _uuid(value)
 
 
-def _unknown(entity: Entity, name: str) -> Fault:
-    pointer = "#/" + name.replace("~", "~0").replace("/", "~1")
-    if name in SYSTEM_COLUMNS:
-        return Fault("read_only", f"{name} is set by the platform", pointer)
-    writable = [f.name for f in entity.fields if not f.computed] + list(entity.references)
-    relation = entity.relations_by_name.get(name)
-    if relation is not None and relation.field in entity.references:
-        hint = f"; set {relation.field} to the id of the related record"
-    else:
-        near = difflib.get_close_matches(name, writable, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-    return Fault("unknown", f"{entity.name} has no field {_shown(name)}{hint}", pointer)
+# What JSON writes a value of a kind as most often, and how it is read then.
+_PLAIN: Mapping[FieldKind, tuple[type, Callable[..., object]]] = {
+    FieldKind.TEXT: (str, _storable),
+    FieldKind.LONGTEXT: (str, _storable),
+    FieldKind.INTEGER: (int, _int64),
+    FieldKind.NUMBER: (float, _finite),
+    FieldKind.DECIMAL: (str, _decimal),
+    FieldKind.BOOLEAN: (bool, bool),
+    FieldKind.DATE: (str, _date),
+    FieldKind.DATETIME: (str, _datetime),
+    FieldKind.EMAIL: (str, _email),
+    FieldKind.URL: (str, _url),
+    FieldKind.UUID: (str, _uuid),
+}
 
 
-def record_values(
-    entity: Entity, body: Json, *, mode: Literal["create", "replace", "patch"]
-) -> dict[str, object]:
-    """The values a request body gives a record, by public name (reference ids included).
+def reader(field: Field) -> Callable[[Json], object]:
+    """`from_json` for one field, which asks for nothing twice: a bulk request has 1,000 records."""
+    rules = (field.max_length, field.pattern, field.min, field.max)
+    plain = _PLAIN.get(field.kind) if all(rule is None for rule in rules) else None
+    if plain is None:
+        return partial(from_json, field)
+    expected, read = plain
 
-    create and replace fill what is missing with the field's default or None; patch returns what
-    is present only. Raises Invalid naming everything that is wrong.
-    """
-    if not isinstance(body, dict):
-        raise Invalid(
-            "The body must be a JSON object.", faults=[Fault("type", "expected an object", "#")]
-        )
-    if mode == "patch" and not body:
-        raise Invalid(
-            "The patch is empty.", faults=[Fault("required", "name a field to change", "#")]
-        )
-    faults: list[Fault] = []
-    values: dict[str, object] = {}
-    by_name, references = entity.fields_by_name, entity.references
-    strangers = [name for name in body if name not in by_name and name not in references]
-    faults.extend(_unknown(entity, name) for name in strangers)
-    for field in entity.fields:
-        name = field.name
-        if field.computed:
-            if name in body:
-                faults.append(Fault("read_only", f"{name} is computed", f"#/{name}"))
-        elif (given := body.get(name)) is not None:
-            try:
-                values[name] = _checked(field, _of_json_type(field.kind, given))
-            except Refused as refused:
-                faults.append(Fault(refused.code, f"{name} {refused.detail}", f"#/{name}"))
-        elif name in body or mode != "patch":
-            has_default = field.default is not None and name not in body
-            values[name] = from_json(field, field.default) if has_default else None
-            if field.required and not has_default:
-                faults.append(Fault("required", f"{name} is required", f"#/{name}"))
-    for name, relation in references.items():
-        if (given := body.get(name)) is not None:
-            try:
-                values[name] = _reference(given)
-            except Refused as refused:
-                faults.append(Fault(refused.code, f"{name} {refused.detail}", f"#/{name}"))
-        elif name in body or mode != "patch":
-            values[name] = None
-            if relation.required:
-                faults.append(Fault("required", f"{name} is required", f"#/{name}"))
-    if faults:
-        plural = "field is" if len(faults) == 1 else "fields are"
-        raise Invalid(f"{len(faults)} {plural} invalid.", faults=faults)
-    return values
+    def quick(value: Json) -> object:
+        return read(value) if type(value) is expected else from_json(field, value)
+
+    return quick
 
 
 _SPACE = re.compile(r"\s+")

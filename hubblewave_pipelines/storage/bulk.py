@@ -55,11 +55,9 @@ def _columns(entity: Entity, items: Sequence[Item]) -> list[Column]:
     return [column for column in found if column is not None]
 
 
-def _cell(kind: FieldKind, value: object) -> object:
+def _json_cell(value: object) -> object:
     # json.dumps writes whole numbers of any size; msgspec stops at 64 bits.
-    if kind is FieldKind.JSON and value is not None:
-        return msgspec.Raw(json.dumps(value).encode())
-    return value
+    return None if value is None else msgspec.Raw(json.dumps(value).encode())
 
 
 def _given(
@@ -67,11 +65,15 @@ def _given(
 ) -> Sql:
     """`given(n, gid, v0, f0, v1, ...)`: the items as rows; f says that an item sets the column."""
     rows = []
+    cells = [
+        (number, c.name, f"v{number}", c.kind is FieldKind.JSON) for number, c in enumerate(columns)
+    ]
     for item in items:
         row: dict[str, object] = {"n": item.index, "gid": ids[item.index]}
-        for number, column in enumerate(columns):
-            if column.name in item.values:
-                row[f"v{number}"] = _cell(column.kind, item.values[column.name])
+        values = item.values
+        for number, name, slot, is_json in cells:
+            if name in values:
+                row[slot] = _json_cell(values[name]) if is_json else values[name]
                 if partial:
                     row[f"f{number}"] = True
         rows.append(row)

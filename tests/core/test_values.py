@@ -3,13 +3,15 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubblewave_pipelines.core import values
-from hubblewave_pipelines.core.entity import Entity, FieldKind, Relation, RelationKind
+from hubblewave_pipelines.core import bodies, values
+from hubblewave_pipelines.core.entity import Entity, Field, FieldKind, Relation, RelationKind
 from hubblewave_pipelines.core.errors import Invalid
 from tests import strategies
 from tests.strategies import cell, field
@@ -134,7 +136,7 @@ def test_every_fault_of_a_record_is_named_at_once_with_its_pointer() -> None:
         '{"totl": 1, "total": "x", "customer": {}, "customerId": 5, "rank": 1, "id": "1"}'
     )
     with pytest.raises(Invalid) as invalid:
-        values.record_values(_entity(), body, mode="create")
+        bodies.record_values(_entity(), body, mode="create")
     found = {(fault.pointer, fault.code) for fault in invalid.value.faults}
     assert found == {
         ("#/totl", "unknown"),
@@ -151,15 +153,42 @@ def test_every_fault_of_a_record_is_named_at_once_with_its_pointer() -> None:
 
 
 def test_create_fills_defaults_and_patch_touches_only_what_is_named() -> None:
-    assert values.record_values(_entity(), {"number": "1"}, mode="create") == {
+    assert bodies.record_values(_entity(), {"number": "1"}, mode="create") == {
         "number": "1",
         "total": 7,
         "customerId": None,
     }
-    assert values.record_values(_entity(), {"total": None}, mode="patch") == {"total": None}
+    assert bodies.record_values(_entity(), {"total": None}, mode="patch") == {"total": None}
 
 
 @pytest.mark.parametrize(("body", "mode"), [([], "create"), ({}, "patch"), ("x", "replace")])
 def test_a_body_that_is_no_object_or_an_empty_patch_is_refused(body: object, mode: str) -> None:
     with pytest.raises(Invalid):
-        values.record_values(_entity(), body, mode=mode)  # type: ignore[arg-type]
+        bodies.record_values(_entity(), body, mode=mode)  # type: ignore[arg-type]
+
+
+JSON_VALUES: list[Any] = [
+    0, -1, 2**63, 1.5, float("inf"), True, "", "a", "\x00", "\ud800", "é", "1", "12.50", "1e5",
+    "true", "2026-01-31", "2026-02-30", "2026-01-31T08:30:00Z", "a@example.org", "https://e.org/",
+    "0190a9a0-0000-7000-8000-000000000000", [], {}, [1], {"a": "\x00"},
+]  # fmt: skip
+
+
+def read_by(read: Callable[[Any], object], value: Any) -> tuple[object, ...]:
+    """What came of it, a refusal included."""
+    try:
+        found = read(value)
+    except values.Refused as refused:
+        return "refused", refused.code, refused.detail
+    return type(found), found
+
+
+@pytest.mark.parametrize("kind", FieldKind)
+def test_the_reader_of_many_reads_as_the_reader_of_one(kind: FieldKind) -> None:
+    enum = ("a", "1") if kind is FieldKind.ENUM else ()
+    for longest in (None, 3):
+        one = Field(id="f", name="f", kind=kind, enum=enum, max_length=longest)
+        for value in JSON_VALUES:
+            assert read_by(values.reader(one), value) == read_by(
+                partial(values.from_json, one), value
+            )

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hubblewave_pipelines.core.bodies import record_values
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import Invalid
-from hubblewave_pipelines.core.values import record_values
 from hubblewave_pipelines.storage.ddl import define
 
 OWNER = {"name": "Owner", "pluralName": "Owners", "fields": [{"name": "name", "type": "text"}]}
