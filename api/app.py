@@ -18,6 +18,7 @@ from api import (
     imports,
     jobs,
     keys,
+    preview,
     problems,
     records,
     rejects,
@@ -110,7 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router)
-    running = (imports, import_events, rejects, reverts, watches, exports, downloads, jobs)
+    running = (imports, preview, import_events, rejects, reverts, watches, exports, downloads, jobs)
     hooks = (dead_letters, webhook_deliveries, webhook_sending, webhooks, event_types)
     areas = (docs, entities, *running, keys, *hooks)
     fixed = [module.router for module in areas]

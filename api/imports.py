@@ -11,19 +11,18 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from api.body import JsonAnswer, parse
+from api.body import JsonAnswer
 from api.context import Caller, Context, Reading, Writing, caller, platform
 from api.idempotency import idempotency_key, once
+from api.import_form import FORM, Uploading, entity_of, json_field, understood
 from api.imports_shown import find_import, import_id_of, import_json
 from api.launching import launch
 from api.uploads import Upload, receive_upload
 from hubblewave_pipelines.core.asset_keys import import_key
-from hubblewave_pipelines.core.entity import Entity, Json
+from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import (
     Conflict,
-    Fault,
     Invalid,
-    MalformedRequest,
 )
 from hubblewave_pipelines.core.import_options import (
     check_unique_fields,
@@ -32,56 +31,26 @@ from hubblewave_pipelines.core.import_options import (
 from hubblewave_pipelines.core.mapping import as_json, folded, parse_mapping
 from hubblewave_pipelines.core.parameters import parse_paging, refuse_parameters
 from hubblewave_pipelines.core.reading import Reading as Faults
-from hubblewave_pipelines.core.reading import suggestion
 from hubblewave_pipelines.core.transform_schema import mapping_schema
 from hubblewave_pipelines.storage import imports, reverts, work
 from hubblewave_pipelines.storage.imports import ImportJob, NewImport
 from hubblewave_pipelines.storage.refusals import refusing
 from hubblewave_pipelines.storage.work import WorkRequest
-from hubblewave_pipelines.transfer.apart import Limits, inspect, limits_of
+from hubblewave_pipelines.transfer.formats import Source
 
 router = APIRouter(prefix="/imports")
 
-_FORM = frozenset({"entity", "mapping", "options"})
 Known = Annotated[Caller, Depends(caller("read"))]
-Uploading = Annotated[Caller, Depends(caller("write"))]
-
-
-def _json_field(upload: Upload, name: str) -> Json:
-    text = upload.fields.get(name, "")
-    if not text.strip():
-        return None
-    try:
-        return parse(text.encode())
-    except MalformedRequest as error:
-        detail = error.detail.replace("The body", name, 1)
-        raise Invalid(detail, faults=[Fault("format", detail, parameter=name)]) from error
-
-
-def _entity(upload: Upload, found: Caller) -> Entity:
-    name = upload.fields.get("entity", "").strip()
-    entity = found.catalog.named(name) or found.catalog.at_path(name)
-    if entity is not None:
-        return entity
-    if not name:
-        code, detail = "required", "name the entity that the file fills"
-    else:
-        hint = suggestion(name[:60], [e.name for e in found.catalog])
-        code, detail = "unknown", f'there is no entity "{name[:60]}"{hint}'
-    raise Invalid(
-        "The import cannot be accepted.", faults=[Fault(code, detail, parameter="entity")]
-    )
 
 
 def _checked(
-    upload: Upload, entity: Entity, found: Caller, limits: Limits, new_id: UUID
+    upload: Upload, entity: Entity, found: Caller, source: Source, new_id: UUID
 ) -> NewImport:
     """The job for an upload. Raises Invalid with every fault of mapping and options at once."""
     faults = Faults()
-    asked = _json_field(upload, "options")
+    asked = json_field(upload, "options")
     options = parse_options(asked, faults)
-    source = inspect(upload.path, upload.file_name, options, limits)
-    mapping = folded(_json_field(upload, "mapping"), asked, entity, source.columns, faults)
+    mapping = folded(json_field(upload, "mapping"), asked, entity, source.columns, faults)
     maps = parse_mapping(
         mapping,
         entity=entity,
@@ -121,18 +90,19 @@ async def create_import(found: Uploading, request: Request) -> Response:
     settings = held.settings
     key = idempotency_key(request.headers)
     upload = await receive_upload(
-        request, settings.spool, max_bytes=settings.max_import_bytes, names=_FORM
+        request, settings.spool, max_bytes=settings.max_import_bytes, names=FORM
     )
     asked: WorkRequest | None = None
     keep = False
 
     async def accept() -> Response:
         nonlocal asked
-        job, asked = await _accept(context, upload, found, limits_of(settings))
+        job, asked = await _accept(context, upload, found, source)
         where = f"{request.url.path}/{job.id}"
         return JsonAnswer(import_json(job, held), 202, {"Location": where})
 
     try:
+        source = await understood(upload, settings)  # before a connection is held
         with refusing():
             async with held.database.transaction(found.principal.tenant_id) as tx:
                 context = Context(tx, found.principal, found.catalog, found.request_id)
@@ -153,11 +123,11 @@ async def create_import(found: Uploading, request: Request) -> Response:
 
 
 async def _accept(
-    context: Context, upload: Upload, found: Caller, limits: Limits
+    context: Context, upload: Upload, found: Caller, source: Source
 ) -> tuple[ImportJob, WorkRequest]:
     """Write the job and ask for its run. Raises Invalid with every fault of the form."""
-    entity = _entity(upload, found)
-    new = await asyncio.to_thread(_checked, upload, entity, found, limits, uuid.uuid4())
+    entity = entity_of(upload, found)
+    new = await asyncio.to_thread(_checked, upload, entity, found, source, uuid.uuid4())
     principal = found.principal
     job = await context.tx.one(imports.insert_job(new))
     asked = await context.tx.one(
@@ -202,10 +172,10 @@ async def list_transforms(found: Known) -> Response:
     return JsonAnswer(mapping_schema(), media_type="application/schema+json")
 
 
-@router.get("/{import_id}")
-async def get_import(import_id: str, context: Reading, request: Request) -> Response:
+@router.get("/{import_id:uuid}")  # so that /preview and /transforms are no ids
+async def get_import(import_id: UUID, context: Reading, request: Request) -> Response:
     """One import: status, progress and counts so far."""
-    return JsonAnswer(import_json(await find_import(context, import_id), platform(request)))
+    return JsonAnswer(import_json(await find_import(context, str(import_id)), platform(request)))
 
 
 async def _refuse_settled(context: Context, import_id: str, verb: str) -> None:

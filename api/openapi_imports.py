@@ -66,6 +66,12 @@ PATHS: Paths = {
         _UPLOAD,
         (409,),
     ),
+    ("POST", "/imports/preview"): Known(
+        "write",
+        {200: answer("What the import would do.", ref("platform_ImportPreview"))},
+        (),
+        _UPLOAD,
+    ),
     ("GET", "/imports/transforms"): Known(
         "read",
         {
@@ -176,6 +182,21 @@ SCHEMAS: dict[str, Schema] = {
         },
         "recordId",
         "reason",
+    ),
+    "platform_ImportPreview": object_of(
+        {
+            "detected": {"type": "object"},
+            "columns": {"type": "array", "items": {"type": "object"}},
+            "suggestions": {"type": "array", "items": {"type": "object"}},
+            "mapping": {"description": "The mapping given, else the suggested one."},
+            "problems": {"type": "array", "items": {"type": "object"}},
+            "rows": {"type": "array", "items": {"type": "object"}},
+        },
+        "detected",
+        "columns",
+        "suggestions",
+        "problems",
+        "rows",
     ),
     "platform_RefusedRow": object_of(
         {

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api.body import JsonAnswer
 from api.context import Platform, Reading, platform
-from api.imports import Uploading
+from api.import_form import Uploading
 from api.imports_shown import find_import, import_id_of
 from api.launching import launch
 from hubblewave_pipelines.core.asset_keys import revert_key

@@ -32,6 +32,14 @@ def lock_table(plan: MergePlan) -> Statement[Any]:
     return statement(f"lock table {plan.table} in share row exclusive mode")
 
 
+def hurry(seconds: int) -> Statement[Any]:
+    """Rather give up than wait: for a look at what would happen."""
+    return statement(
+        f"select set_config('statement_timeout', '{int(seconds)}s', true),"
+        " set_config('lock_timeout', '1s', true)"
+    )
+
+
 def hold_lookups(plan: MergePlan) -> list[Statement[Any]]:
     """Records that rows refer to cannot go away before the commit."""
     return [

@@ -14,7 +14,9 @@ from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.transfer.formats import Format, Source, recognised
 
 _log = logging.getLogger(__name__)
-PROGRAM = (sys.executable, "-m", "hubblewave_pipelines.transfer.reader")
+PROGRAM = (sys.executable, "-P", "-m", "hubblewave_pipelines.transfer.reader")
+# Nothing of our own environment, which holds secrets; no threads, whose stacks count as memory.
+ENVIRONMENT = {"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _SAID = 2_000  # characters of what a process said before it died
 
 
@@ -52,6 +54,7 @@ def inspect(path: Path, file_name: str, options: ImportOptions, limits: Limits) 
     try:
         done = subprocess.run(  # noqa: S603 - our own program, no shell
             PROGRAM,
+            env=ENVIRONMENT,
             input=json.dumps(asked).encode(),
             capture_output=True,
             timeout=2 * limits.inspect_seconds,

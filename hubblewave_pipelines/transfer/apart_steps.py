@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from hubblewave_pipelines.core.errors import ImportFailed
-from hubblewave_pipelines.transfer.apart import PROGRAM, Limits, died, request
+from hubblewave_pipelines.transfer.apart import ENVIRONMENT, PROGRAM, Limits, died, request
 from hubblewave_pipelines.transfer.cells import MalformedRow
 from hubblewave_pipelines.transfer.formats import Source
 from hubblewave_pipelines.transfer.records import ALL_COLUMNS, NUMBERS, Step
@@ -52,7 +52,11 @@ class ApartFile:
         }
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(  # noqa: S603 - our own program, no shell
-                PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said
+                PROGRAM,
+                env=ENVIRONMENT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
             )
             try:
                 assert process.stdin is not None

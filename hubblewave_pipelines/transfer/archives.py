@@ -11,6 +11,7 @@ from hubblewave_pipelines.core.errors import ImportFailed
 
 RATIO = 250  # inflated to compressed; text reaches 100, deflate itself 1,032
 FREE_BYTES = 64 << 20  # below this no ratio is too much
+_DEFLATE = 1_032
 MAX_ENTRIES = 1_000
 _MAX_DIRECTORY = 4 << 20
 _MAX_SHEETS = 4 << 30  # bytes that the parts of a workbook inflate to
@@ -124,7 +125,8 @@ def check_gzip(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(max(0, size - 4))
         told = int.from_bytes(file.read(4), "little")
-    if told > FREE_BYTES and told > RATIO * size:
+    # Beyond what deflate can do they are no size: the file is cut short, which reading it tells.
+    if told > FREE_BYTES and RATIO * size < told <= _DEFLATE * size:
         raise ImportFailed(
             f"The file inflates to more than {RATIO} times its size: refused as a bomb."
         )

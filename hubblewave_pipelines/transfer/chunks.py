@@ -61,6 +61,25 @@ class _Column:
     lenient: bool  # a cell that cannot be a key of the lookup is as good as missing
 
 
+@dataclass(frozen=True)
+class ReadChunk:
+    """The rows of a chunk that passed, as one array for each mapping; `faults` tell of the others."""
+
+    numbers: NDArray[np.int64]
+    arrays: list[pa.Array]
+    faults: list[RowFault]
+
+    def encoded(self, first: int = 0, stop: int | None = None) -> memoryview:
+        """Rows `first` to `stop` in binary COPY form, with new ids."""
+        numbers = self.numbers[first:stop]
+        ids = record_ids(numbers, unix_ms=time.time_ns() // 1_000_000)
+        id_column = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(16), len(numbers), [None, pa.py_buffer(ids.tobytes())]
+        )
+        arrays = [array.slice(first, len(numbers)) for array in self.arrays]
+        return encode([pa.array(numbers, pa.int64()), id_column, *arrays])
+
+
 class Preparation:
     """Chunks of one import to PreparedChunks. Pure but for the ids it makes."""
 
@@ -80,6 +99,11 @@ class Preparation:
         self._columns = [_column(entity, catalog, m, merging=merging) for m in maps]
 
     def prepare(self, chunk: Chunk) -> PreparedChunk:
+        found = self.read(chunk)
+        return PreparedChunk(chunk, found.encoded(), found.faults)
+
+    def read(self, chunk: Chunk) -> ReadChunk:
+        """The values of a chunk, validated."""
         faults = [RowFault(row.row, "", row.code, row.message) for row in chunk.malformed]
         numbers = chunk.row_numbers
         refused = np.zeros(len(numbers), bool)
@@ -88,12 +112,7 @@ class Preparation:
             kept = pa.array(~refused)
             arrays = [array.filter(kept) for array in arrays]
             numbers = numbers[~refused]
-        ids = record_ids(numbers, unix_ms=time.time_ns() // 1_000_000)
-        id_column = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(16), len(numbers), [None, pa.py_buffer(ids.tobytes())]
-        )
-        rows = encode([pa.array(numbers, pa.int64()), id_column, *arrays])
-        return PreparedChunk(chunk, rows, faults)
+        return ReadChunk(numbers, arrays, faults)
 
     def _read(
         self,

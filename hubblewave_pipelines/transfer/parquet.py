@@ -101,9 +101,10 @@ def _step(kept: list[pa.Table], after: int, last: int, done: int) -> Step:
     malformed: list[MalformedRow] = []
     wrong = np.zeros(len(numbers), bool)
     for name, column in zip(table.column_names, table.columns, strict=True):
-        if not pa.types.is_binary(column.type):
+        if not pa.types.is_binary(column.type) and _is_valid(column):
             continue
-        for index, value in enumerate(column.to_pylist()):
+        octets = [value for chunk in column.chunks for value in chunk.view(pa.binary()).to_pylist()]
+        for index, value in enumerate(octets):
             if value is not None and not wrong[index] and not _is_text(value):
                 wrong[index] = True
                 message = f"{name} holds bytes that are no text in UTF-8"
@@ -112,6 +113,15 @@ def _step(kept: list[pa.Table], after: int, last: int, done: int) -> Step:
         numbers, table = numbers[~wrong], table.filter(pa.array(~wrong))
     table = pa.table([column.cast(pa.string()) for column in table.columns], table.column_names)
     return Step(after, last, last - after, done, table, numbers, malformed)
+
+
+def _is_valid(column: pa.ChunkedArray) -> bool:
+    """Whether a column of text is one: a file can say so and hold anything."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _is_text(value: bytes) -> bool:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import psycopg
@@ -25,6 +26,7 @@ from hubblewave_pipelines.storage import tenants
 from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.tenants import Tenant
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
+from hubblewave_pipelines.transfer.imports import run_import
 
 SECRET_KEY = base64.b64encode(bytes(range(32))).decode()
 Connect = Callable[..., httpx.Client]
@@ -189,3 +191,23 @@ def admin(connect: Connect, owner_database: Database, tenant: Tenant) -> httpx.C
 def other_admin(connect: Connect, owner_database: Database, other_tenant: Tenant) -> httpx.Client:
     """A client with the admin scope in the tenant `other`."""
     return connect(make_key(owner_database, other_tenant))
+
+
+@pytest.fixture
+def work_off(
+    worker_database: Database, api_settings: Settings, tenant: Tenant
+) -> Callable[[str], str]:
+    """Does what the Dagster run does for one import; its status."""
+
+    def work(import_id: str) -> str:
+        return run_import(
+            worker_database,
+            api_settings,
+            tenant.id,
+            UUID(import_id),
+            run_id="run-1",
+            still_held=lambda: None,
+            progress=lambda _: None,
+        ).status
+
+    return work

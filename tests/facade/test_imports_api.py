@@ -7,15 +7,12 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, statement
-from hubblewave_pipelines.storage.tenants import Tenant
-from hubblewave_pipelines.transfer.imports import run_import
 
 PART: dict[str, Any] = {
     "name": "Part",
@@ -32,26 +29,6 @@ PART: dict[str, Any] = {
 def parts(admin: httpx.Client) -> httpx.Client:
     assert admin.post("/api/v1/entities", json=PART).status_code == 201
     return admin
-
-
-@pytest.fixture
-def work_off(
-    worker_database: Database, api_settings: Settings, tenant: Tenant
-) -> Callable[[str], str]:
-    """Does what the Dagster run does for one import; its status."""
-
-    def work(import_id: str) -> str:
-        return run_import(
-            worker_database,
-            api_settings,
-            tenant.id,
-            UUID(import_id),
-            run_id="run-1",
-            still_held=lambda: None,
-            progress=lambda _: None,
-        ).status
-
-    return work
 
 
 def send(client: httpx.Client, content: bytes | str, **form: Any) -> httpx.Response:

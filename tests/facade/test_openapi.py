@@ -96,7 +96,9 @@ def test_every_route_of_the_application_is_in_the_document(
 ) -> None:
     from api import docs, entities, imports, keys, records
 
-    fixed = {route.path for m in (docs, entities, imports, keys) for route in m.router.routes}
+    fixed = {
+        route.path_format for m in (docs, entities, imports, keys) for route in m.router.routes
+    }
     assert fixed - document["paths"].keys() == set()
     routes = {f"/orders{route.replace('{relation}', 'others')}" for route in records.offered()}
     assert routes - document["paths"].keys() == set()

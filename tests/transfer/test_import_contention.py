@@ -163,6 +163,50 @@ def test_two_imports_and_two_writers_on_the_same_keys(
         assert outcome.status == ("partial" if outcome.failed else "completed")
 
 
+@pytest.mark.parametrize("strategy", ["update", "merge", "skip"])
+def test_two_imports_of_overlapping_keys_end_as_one_after_the_other(
+    importing: Importing, strategy: str
+) -> None:
+    """One chunk each, in opposite orders and of two formats: every round ends as if either import
+    had been alone first, whoever won."""
+    importing.define(ITEM)
+    options = {"uniqueFields": ["code"], "duplicateStrategy": strategy}
+    first = "code,stock\n" + "".join(f"c{n},1\n" for n in range(400))
+    second = "".join(f'{{"code": "c{n}", "stock": 2}}\n' for n in reversed(range(200, 600)))
+    for _ in range(4):
+        importing.empty()
+        jobs = [importing.upload("Item", text, **options) for text in (first, second)]
+        together = threading.Barrier(2)
+        outcomes: dict[int, ImportOutcome] = {}
+
+        def load(
+            at: int, jobs: list[Any] = jobs, outcomes: Any = outcomes, together: Any = together
+        ) -> None:
+            together.wait(60)
+            outcomes[at] = importing.run(jobs[at])
+
+        threads = [threading.Thread(target=load, args=(at,)) for at in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert [outcomes[at].status for at in range(2)] == ["completed", "completed"]
+        found = {record["code"]: record["stock"] for record in importing.records("Item")}
+        assert len(importing.records("Item")) == len(found) == 600
+        alone = {f"c{n}": 1 for n in range(200)} | {f"c{n}": 2 for n in range(400, 600)}
+        shared = {f"c{n}" for n in range(200, 400)}
+        assert {code: found[code] for code in alone} == alone
+        assert len({found[code] for code in shared}) == 1
+        assert outcomes[0].created + outcomes[1].created == 600
+        matched = [
+            getattr(outcomes[at], "skipped" if strategy == "skip" else "updated") for at in (0, 1)
+        ]
+        assert sorted(matched) == [0, 200]
+        later = matched.index(200)
+        winner = 1 - later if strategy == "skip" else later
+        assert found["c200"] == winner + 1
+
+
 def test_a_value_taken_between_the_check_and_the_write_is_refused_by_its_name(
     importing: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
