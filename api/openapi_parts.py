@@ -73,7 +73,9 @@ def operation(
     request: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One operation with the refusals that any can give beside its own."""
-    statuses = sorted({*ALWAYS, *refusals, *(BODY if request is not None else ())})
+    # A key that was used for another request is refused by 422, one at work by 409.
+    keyed = (409, 422) if shared("IdempotencyKey") in parameters else ()
+    statuses = sorted({*ALWAYS, *refusals, *keyed, *(BODY if request is not None else ())})
     refused = {str(s): {"$ref": f"#/components/responses/{_PROBLEMS[s][0]}"} for s in statuses}
     found: dict[str, Any] = {
         "operationId": name,
