@@ -55,9 +55,10 @@ def test_spectral_finds_nothing(written: list[Path], tmp_path: Path) -> None:
 def test_redocly_finds_nothing_but_that_the_data_has_no_licence(
     written: list[Path], tmp_path: Path, form: str
 ) -> None:
-    """Its `recommended` rules; the licence of a company's own data is not ours to name."""
+    """Its `recommended` rules; the licence of a company's own data is not ours to name, and a word
+    of the platform wins over an id at its place (`/webhooks/dead-letters/{letter_id}`)."""
     rules, asked = tmp_path / "redocly.yaml", str(written[FORMS.index(form)])
-    rules.write_text("extends: [recommended]\n")
+    rules.write_text("extends: [recommended]\nrules:\n  no-ambiguous-paths: off\n")
     ran = node.run(REDOCLY, "lint", "--config", str(rules), "--format", "json", asked)
     assert ran.returncode in (0, 1), ran.stderr
     shown = json.loads(ran.stdout)
