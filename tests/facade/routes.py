@@ -22,7 +22,7 @@ from tests.facade.conftest import settings_for
 # its cursor; a place in the feed by its token.
 PLACES = (
     *("CUSTOMER", "ORDER", "TAG", "IMPORT", "EXPORT", "APIKEY", "ENTITY", "PLURAL", "CURSOR"),
-    *("SINCE", "WEBHOOK", "DELIVERY", "LETTER", "REPLAY"),
+    *("SINCE", "WEBHOOK", "DELIVERY", "LETTER", "REPLAY", "WATCH"),
 )
 OWN = ("MYCUSTOMER", "MYORDER", "MYTAG")  # always the asking tenant's
 
@@ -198,7 +198,8 @@ ASKS: Mapping[str, Sequence[Ask]] = {
     "GET /api/v1/imports": (Ask("/imports"),),
     "POST /api/v1/imports": (Ask("/imports", form={"entity": "ENTITY"}),),
     "GET /api/v1/imports/transforms": (Ask("/imports/transforms"),),
-    "GET /api/v1/imports/{import_id}": (Ask(_IMPORT),),
+    "POST /api/v1/imports/preview": (Ask("/imports/preview", form={"entity": "ENTITY"}),),
+    "GET /api/v1/imports/{import_id:uuid}": (Ask(_IMPORT),),
     "GET /api/v1/imports/{import_id}/errors": (Ask(f"{_IMPORT}/errors"),),
     "GET /api/v1/imports/{import_id}/rejects": (Ask(f"{_IMPORT}/rejects"),),
     "GET /api/v1/imports/{import_id}/events": (Ask(f"{_IMPORT}/events"),),
@@ -253,6 +254,10 @@ ASKS: Mapping[str, Sequence[Ask]] = {
         Ask("/webhooks/dead-letters/redrive", body={"filter": {"webhookId": "WEBHOOK"}}),
         Ask("/webhooks/dead-letters/redrive", body={"filter": {}, "dryRun": True}),
     ),
+    "GET /api/v1/import-watches": (Ask("/import-watches"),),
+    "POST /api/v1/import-watches": (Ask("/import-watches", body={"entity": "ENTITY"}),),
+    "GET /api/v1/import-watches/{watch_id}": (Ask("/import-watches/WATCH"),),
+    "DELETE /api/v1/import-watches/{watch_id}": (Ask("/import-watches/WATCH"),),
     "GET /api/v1/api-keys": (Ask("/api-keys"),),
     "POST /api/v1/api-keys": (Ask("/api-keys", body={"name": "", "scopes": ["none"]}),),
     "GET /api/v1/api-keys/{key_id}": (Ask("/api-keys/APIKEY"),),

@@ -122,8 +122,12 @@ def two(standing: Standing) -> Iterator[Two]:
     delivery, letter = sent_in_vain(standing.owner, other.id, hook)
     replay = theirs.post(f"/api/v1/webhooks/{hook}/replays", json={"since": "2026-01-01T00:00:00Z"})
     assert replay.status_code in (201, 202), replay.text
+    watching = {"entity": "Topsecret", "url": "file:///", "pattern": "*.csv"}
+    refused = theirs.post("/api/v1/import-watches", json=watching).json()
+    watching["url"] = refused["errors"][0]["detail"].rpartition("(")[2].rstrip(")")  # it says where
     given = {
         "EXPORT": exported.json()["id"],
+        "WATCH": made(theirs, "/import-watches", watching),
         "WEBHOOK": hook,
         "DELIVERY": delivery,
         "LETTER": letter,
