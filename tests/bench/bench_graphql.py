@@ -18,7 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-from bench_rest_list import (
+
+from hubblewave_pipelines.storage import tenants
+from hubblewave_pipelines.storage.database import Database, Role
+from hubblewave_pipelines.storage.ddl import Wish, change_definition, define
+from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
+from tests.bench.bench_rest_list import (
     CUSTOMER,
     PAGE,
     Bench,
@@ -28,11 +33,6 @@ from bench_rest_list import (
     serve_ours,
     wait_for,
 )
-
-from hubblewave_pipelines.storage import tenants
-from hubblewave_pipelines.storage.database import Database, Role
-from hubblewave_pipelines.storage.ddl import Wish, change_definition, define
-from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 
 PARENTS, CHILDREN = 50, 10
 TARGET = 0.8  # of the REST list's requests per second
