@@ -11,7 +11,12 @@ from api.subscriptions import protocol
 from api.subscriptions.gauges import DROPPED
 from api.subscriptions.outbox import Lane, Outbox
 from hubblewave_pipelines.core.entity import Catalog
-from hubblewave_pipelines.core.errors import PlatformError, QueryInvalid, SubscriptionLagging
+from hubblewave_pipelines.core.errors import (
+    Expired,
+    PlatformError,
+    QueryInvalid,
+    SubscriptionLagging,
+)
 from hubblewave_pipelines.core.feed import Place, Tokens
 from hubblewave_pipelines.storage.record_events import Snapshot
 from hubblewave_pipelines.storage.tenants import Principal
@@ -50,19 +55,30 @@ class Follower:
     def wants(self, place: Place) -> bool:
         """Whether an event is news to it."""
         told = self.place
-        if self.over.is_set() or told is None:
-            return False
-        if (place.xid, place.id) <= (told.xid, told.id):
+        if self.over.is_set() or told is None or told.reaches(place):
             return False
         return self.seen is None or not self.seen.shows(place.xid)
 
     def passes(self, place: Place) -> None:
         """Up to there it was told of everything."""
         told = self.place
-        if self.over.is_set() or told is None:
-            return
-        if (place.xid, place.id) > (told.xid, told.id):
+        if not self.over.is_set() and told is not None and not told.reaches(place):
             self.place = place
+
+    def misses(self, removed: Place | None) -> bool:
+        """Whether versions it was not told of yet are no longer kept; that ends it."""
+        told = self.place
+        if self.over.is_set() or removed is None or told is None or told.reaches(removed):
+            return False
+        DROPPED.labels("expired").inc()
+        self.place = None  # nothing can go on from there
+        self.fail(
+            Expired(
+                "Versions after this cursor are no longer kept. Read the list anew, and subscribe "
+                "with a cursor that you took before (`next` of .../changes?since=now)."
+            )
+        )
+        return True
 
     def tell(self, place: Place, payload: str) -> None:
         """One event; a client that does not keep up is told where to go on instead."""
@@ -96,7 +112,7 @@ class Follower:
         return True
 
     def fail(self, error: PlatformError) -> None:
-        """End it with an error that says where to go on."""
+        """End it with an error that says where to go on, if anywhere."""
         if self.over.is_set():
             return
         self.over.set()

@@ -14,7 +14,7 @@ import structlog
 
 from api.subscriptions.follower import Follower
 from api.subscriptions.gauges import FEED_FAILED, SUBSCRIPTIONS
-from api.subscriptions.tail import Tail, passed
+from api.subscriptions.tail import Tail
 from hubblewave_pipelines.core.entity import Catalog
 from hubblewave_pipelines.core.errors import PlatformError, Unavailable
 from hubblewave_pipelines.storage.catalog import CatalogCache
@@ -89,7 +89,7 @@ class Hub:
                 self._versions.setdefault(key[0], catalog.version)
             # A page is remembered as read before anything else can run: who is here by then is
             # told of it, and who comes later has read as far by itself.
-            if passed(follower.place, tail.place):
+            if follower.place.reaches(tail.place):
                 tail.add(follower)
                 self._woken.set()  # the watch may be waiting for the first tail
                 return tail

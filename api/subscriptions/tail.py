@@ -23,7 +23,7 @@ from hubblewave_pipelines.storage.database import AsyncDatabase
 from hubblewave_pipelines.storage.record_events import (
     EventPage,
     Kind,
-    RecordEvent,
+    Shown,
     select_events,
     select_shown,
 )
@@ -45,10 +45,6 @@ class Group:
 def alike(wanted: Subscribed) -> Hashable:
     """What subscriptions that can share an answer have in common."""
     return wanted.verb, wanted.key, wanted.filter, wanted.members
-
-
-def passed(place: Place, other: Place) -> bool:
-    return (place.xid, place.id) >= (other.xid, other.id)
 
 
 def _fail(followers: Iterable[Follower], error: PlatformError) -> None:
@@ -129,7 +125,7 @@ class Tail:
 
     async def _tell_group(self, group: Group, page: EventPage) -> None:
         try:
-            payloads = await self._payloads(group.wanted, page.events)
+            payloads, removed = await self._payloads(group.wanted, page)
         except SLOW:
             refused: PlatformError = Unavailable("The subscription's filter takes too long.")
         except (psycopg.OperationalError, psycopg.InterfaceError, *STALE_SHAPE):
@@ -139,6 +135,8 @@ class Tail:
             refused = PlatformError("The platform failed to show a record; its log has more.")
         else:
             for follower in list(group.followers):
+                if follower.misses(removed):
+                    continue
                 for place, payload in payloads:
                     if follower.wants(place):
                         follower.tell(place, payload)
@@ -155,7 +153,10 @@ class Tail:
         if follower.place is None:
             raise AssertionError("a subscription has a place before it follows")
         page = await self._select(follower.place)
-        for place, payload in await self._payloads(follower.wanted, page.events):
+        payloads, removed = await self._payloads(follower.wanted, page)
+        if follower.misses(removed):
+            return False
+        for place, payload in payloads:
             await follower.room()
             if follower.wants(place):
                 follower.tell(place, payload)
@@ -170,24 +171,28 @@ class Tail:
         return page
 
     async def _payloads(
-        self, wanted: Subscribed, events: Sequence[RecordEvent]
-    ) -> list[tuple[Place, str]]:
-        """Of the events that a subscription asks for, those that pass its filter."""
-        events = [event for event in events if event.kind.value == wanted.verb.value]
+        self, wanted: Subscribed, page: EventPage
+    ) -> tuple[list[tuple[Place, str]], Place | None]:
+        """Of the events that a subscription asks for, those that pass its filter; and up to where
+        versions are gone by then, so that some may be missing."""
+        events = [event for event in page.events if event.kind.value == wanted.verb.value]
         if not events:
-            return []
+            return [], page.removed
         gone = wanted.verb.value == Kind.DELETED.value
         if gone and wanted.filter == All():
-            shown: dict[int, str] = dict.fromkeys(range(len(events)), "")
+            shown = Shown(dict.fromkeys(range(len(events)), ""), page.removed)
         else:
             read = select_shown(self.entity, events, wanted.members, wanted.filter)
-            shown = await self._database.alone(on_behalf(self.tenant_id, read)) or {}
+            looked = await self._database.alone(on_behalf(self.tenant_id, read))
+            if looked is None:
+                raise AssertionError("an aggregate always answers one row")
+            shown = looked
         found = []
         for k, event in enumerate(events):
-            if k not in shown:
+            if k not in shown.records:
                 continue
-            text = msgspec.json.encode(event.place.id).decode() if gone else shown[k]
+            text = msgspec.json.encode(event.place.id).decode() if gone else shown.records[k]
             names = [name for column, name in self._names.items() if column in event.changed]
             cursor = self._tokens.token(event.place)
             found.append((event.place, payload_of(wanted, text, cursor, names)))
-        return found
+        return found, shown.removed

@@ -29,6 +29,10 @@ class Place:
     id: UUID
     began: int = 0
 
+    def reaches(self, other: "Place") -> bool:
+        """Whether it is there or further."""
+        return (self.xid, self.id) >= (other.xid, other.id)
+
 
 START = Place(0, UUID(int=0))
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from hubblewave_pipelines.core.entity import FieldKind
 from hubblewave_pipelines.core.feed import START, Feed, Place, before
 from hubblewave_pipelines.storage.database import Statement, statement
+from hubblewave_pipelines.storage.history_retention import DELETIONS_GONE, removed_until
 from hubblewave_pipelines.storage.history_table import history_table
 from hubblewave_pipelines.storage.physical import identifier, qualified
 from hubblewave_pipelines.storage.shown import as_json, record_object
@@ -59,7 +60,7 @@ def select_changes(feed: Feed) -> Statement[Changes]:
     kind = "case version when 1 then 'created' else 'updated' end"
     sql = Sql([f"{head} select {horizon}::text, count(*), max(xid::text || ' ' || id)"])
     sql.add(f" filter (where _n = least(_c, {size})),")
-    sql.add(" (select changes_since from hubblewave.entities where id = %s),", feed.entity.id)
+    sql.add(f" {DELETIONS_GONE},", feed.entity.id)
     sql.add(f" coalesce(json_agg(entry order by _n) filter (where _n <= {size}), '[]')::text")
     sql.add(" from (select *, row_number() over (order by xid, id) as _n, count(*) over () as _c")
     sql.add(f" from ((select xid, id, {_entry(kind, 'updated_at', 'version')}, 'record', ")
@@ -75,7 +76,7 @@ def select_changes(feed: Feed) -> Statement[Changes]:
 
 
 def _changes(row: tuple[Any, ...], since: Place | None, size: int) -> Changes:
-    horizon, found, last, kept, items = row
+    horizon, found, last, gone, items = row
     more = found > size
     place = before(int(horizon))
     began = place.xid if since is None or since == START else since.began
@@ -84,5 +85,10 @@ def _changes(row: tuple[Any, ...], since: Place | None, size: int) -> Changes:
     if more:
         xid, record_id = last.split(" ")
         place = Place(int(xid), UUID(record_id), began)
-    known = since is None or since == START or max(since.xid, since.began) >= (kept or 0)
-    return Changes(items, min(found, size), place, more, expired=not known)
+    removed = removed_until(gone)
+    expired = (
+        since not in (None, START)
+        and removed is not None
+        and not (since.reaches(removed) or since.began >= removed.xid)
+    )
+    return Changes(items, min(found, size), place, more, expired)

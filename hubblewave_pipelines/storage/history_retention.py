@@ -6,11 +6,30 @@ from uuid import UUID
 from sqlalchemy import select
 
 from hubblewave_pipelines.core.entity import Entity
+from hubblewave_pipelines.core.feed import Place
 from hubblewave_pipelines.storage.database import Database, Statement, compiled, statement
 from hubblewave_pipelines.storage.tables import entities
 
 _CHUNK = 5_000
 _Place = tuple[UUID, int]
+
+# Of an entity: where, in the order of commits, the last deletion and the last version that are gone
+# were written; a text for `removed_until`.
+DELETIONS_GONE = (
+    "(select changes_since || ' ' || changes_since_id from hubblewave.entities where id = %s)"
+)
+VERSIONS_GONE = (
+    "(select versions_since || ' ' || versions_since_id from hubblewave.entities where id = %s)"
+)
+
+
+def removed_until(text: str | None) -> Place | None:
+    """The place up to which something is gone: whoever has reached it has missed nothing. None when
+    all is there."""
+    if text is None:
+        return None
+    xid, record_id = text.split(" ")
+    return Place(int(xid), UUID(record_id))
 
 
 def _every_entity() -> Statement[str]:

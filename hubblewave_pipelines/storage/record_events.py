@@ -20,6 +20,7 @@ from hubblewave_pipelines.core.query import Filter
 from hubblewave_pipelines.core.shapes import Member
 from hubblewave_pipelines.storage.conditions import where
 from hubblewave_pipelines.storage.database import Statement, statement
+from hubblewave_pipelines.storage.history_retention import VERSIONS_GONE, removed_until
 from hubblewave_pipelines.storage.history_table import history_table
 from hubblewave_pipelines.storage.physical import qualified
 from hubblewave_pipelines.storage.shown import shown
@@ -56,6 +57,15 @@ class EventPage:
     more: bool
     catalog_version: int
     lag: float  # seconds since the oldest of the events was made
+    removed: Place | None  # versions up to there are gone; None when all are there
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Of a page's events those that passed a filter: the records as JSON text by the event's index."""
+
+    records: dict[int, str]
+    removed: Place | None  # as of this look, which comes after the page's
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +115,7 @@ def select_horizon() -> Statement[int]:
 
 
 def select_events(entity: Entity, since: Place, limit: int) -> Statement[EventPage]:
-    """One page in one row, in one snapshot."""
+    """One page in one row, in one snapshot. Readers who have not reached `removed` miss some of it."""
     size = int(limit)
     table, history = qualified(entity), history_table(entity)
     place = (str(since.xid), since.id)
@@ -135,7 +145,9 @@ def select_events(entity: Entity, since: Place, limit: int) -> Statement[EventPa
     )
     sql.add(" where value is distinct from coalesce(state->key, 'null'::jsonb)) end)")
     sql.add(" order by xid, id), '[]')::text, coalesce(extract(epoch from clock_timestamp()")
-    sql.add(" - min(at)), 0) from told left join lateral (select h.xid as until, h.n as before,")
+    sql.add(" - min(at)), 0),")
+    sql.add(f" {VERSIONS_GONE}", entity.id)
+    sql.add(" from told left join lateral (select h.xid as until, h.n as before,")
     # The state that the transaction found: the last that it did not write itself.
     sql.add(f" h.record as state from {history} h where h.id = told.id and (told.n is null")
     sql.add(" or h.n < told.n or told.gone and h.n = told.n)")
@@ -145,7 +157,7 @@ def select_events(entity: Entity, since: Place, limit: int) -> Statement[EventPa
 
 
 def _page(row: tuple[Any, ...], since: Place, size: int) -> EventPage:
-    horizon, version, text, lag = row
+    horizon, version, text, lag, lost = row
     found = json.loads(text)
     more = len(found) > size
     events = []
@@ -164,16 +176,18 @@ def _page(row: tuple[Any, ...], since: Place, size: int) -> EventPage:
         following = Place(int(last[0]), UUID(last[1]))
     else:
         following = max(before(int(horizon)), since, key=lambda p: (p.xid, p.id))
-    return EventPage(tuple(events), following, more, int(version), float(lag))
+    removed = removed_until(lost)
+    return EventPage(tuple(events), following, more, int(version), float(lag), removed)
 
 
 def select_shown(
     entity: Entity, events: Sequence[RecordEvent], members: Sequence[Member], wanted: Filter
-) -> Statement[dict[int, str]]:
-    """The records of those events that pass the filter, as JSON text by the event's index.
+) -> Statement[Shown]:
+    """The records of those events that pass the filter.
 
     A record is shown, and judged by the filter, as the event left it (a deleted one as it was last),
-    its related records as they are now.
+    its related records as they are now. A version that was removed since the page was read is not
+    shown, which `removed` tells.
     """
     table, history = qualified(entity), history_table(entity)
     kept = f"lateral jsonb_populate_record(null::{table}, h.record) s"
@@ -191,7 +205,10 @@ def select_shown(
     sql.add(f" union all select k, s.* from event join {history} h using (id, version), {kept}")
     sql.add(f" where event.n is null and not exists (select from {table} t")
     sql.add(" where t.id = event.id and t.version = event.version)")
-    sql.add(") select coalesce(json_agg(json_build_array(_k, node::text)), '[]')::text")
+    sql.add(") select coalesce(json_agg(json_build_array(_k, node::text)), '[]')::text,")
+    sql.add(f" {VERSIONS_GONE}", entity.id)
     sql.add(" from (select _k, ").append(shown(members, 0))
     sql.add(" as node from shown a0").append(where(wanted)).add(") found")
-    return statement(sql.text, sql.params, lambda row: dict(json.loads(row[0])))
+    return statement(
+        sql.text, sql.params, lambda row: Shown(dict(json.loads(row[0])), removed_until(row[1]))
+    )

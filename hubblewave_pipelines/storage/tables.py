@@ -78,6 +78,9 @@ entities = Table(
     Column("updated_at", _AT),
     Column("history_since", _AT),
     Column("changes_since", BigInteger),
+    Column("changes_since_id", Uuid),
+    Column("versions_since", BigInteger),
+    Column("versions_since_id", Uuid),
 )
 
 schema_changes = Table(

@@ -98,8 +98,8 @@ class Listener:
         for k, event in enumerate(page.events):
             assert event.place not in self.places
             self.places.append(event.place)
-            if k in shown:
-                text = json.loads(shown[k])["text"]
+            if k in shown.records:
+                text = json.loads(shown.records[k])["text"]
                 self.told[event.place.id].append((event.kind, text))
                 self.changed.append({names[c] for c in event.changed if c in names})
         self.place = page.next

@@ -1,13 +1,22 @@
+alter table hubblewave.entities
+  -- With changes_since the place, in the order of commits, of the last deletion that is gone.
+  add column changes_since_id uuid,
+  -- The place where the last of the versions that are gone was replaced or deleted.
+  add column versions_since bigint,
+  add column versions_since_id uuid;
+
 -- Removes, of the next `most` versions in an entity's history after a place, those that ended before
--- an instant. Answers the place to go on from (null: that was the end) and how many went. Runs with
--- the owner's rights, because nobody else may remove history.
+-- an instant, by transactions that every reader of the events could have read by now. Answers the
+-- place to go on from (null: that was the end) and how many went. Runs with the owner's rights,
+-- because nobody else may remove history.
 create function hubblewave.trim_history(
     entity text, before timestamptz, after_id uuid, after_n bigint, most integer,
     out last_id uuid, out last_n bigint, out gone integer)
   language plpgsql security definer set search_path = pg_catalog set timezone = 'UTC'
 as $$
 declare
-  schema text; buried bigint;
+  schema text;
+  replaced_xid bigint; replaced_id uuid; buried_xid bigint; buried_id uuid;
 begin
   select t.schema_name into schema from hubblewave.entities e
     join hubblewave.tenants t on t.id = e.tenant_id where e.id = entity;
@@ -27,16 +36,28 @@ begin
     removed as (
       delete from SCHEMA.h_ENTITY h using ended e
         where h.id = e.id and h.n = e.n and e.at < $4
-        returning h.deleted_at, h.xid)
+          and h.xid < pg_snapshot_xmin(pg_current_snapshot())
+        returning h.deleted_at, h.xid::text::bigint as xid, h.id)
     select (select id from part order by id desc, n desc limit 1),
       (select n from part order by id desc, n desc limit 1), (select count(*) from removed),
-      (select max(xid::text::bigint) from removed where deleted_at is not null)
+      (select xid from removed order by xid desc, id desc limit 1),
+      (select id from removed order by xid desc, id desc limit 1),
+      (select xid from removed where deleted_at is not null order by xid desc, id desc limit 1),
+      (select id from removed where deleted_at is not null order by xid desc, id desc limit 1)
   $q$, 'SCHEMA', quote_ident(schema)), 'ENTITY', entity)
-    into last_id, last_n, gone, buried using after_id, after_n, most, before;
+    into last_id, last_n, gone, replaced_xid, replaced_id, buried_xid, buried_id
+    using after_id, after_n, most, before;
   if gone > 0 then
     update hubblewave.entities e
       set history_since = greatest(history_since, before),
-          changes_since = greatest(changes_since, buried)
+          (versions_since, versions_since_id) = (
+            select xid, id from (values (e.versions_since, e.versions_since_id),
+                (replaced_xid, replaced_id)) as at(xid, id)
+              where xid is not null order by 1 desc, 2 desc limit 1),
+          (changes_since, changes_since_id) = (
+            select xid, id from (values (e.changes_since, e.changes_since_id),
+                (buried_xid, buried_id)) as at(xid, id)
+              where xid is not null order by 1 desc, 2 desc limit 1)
       where e.id = entity;
   end if;
 end $$;
