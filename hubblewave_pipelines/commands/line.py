@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from hubblewave_pipelines import __version__
-from hubblewave_pipelines.commands import check, keys, tenants, transfers
+from hubblewave_pipelines.commands import check, deadletters, keys, tenants, transfers
 from hubblewave_pipelines.commands.answer import (
     AsJson,
     DataDir,
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(keys.app, name="keys")
+app.add_typer(deadletters.app, name="deadletters")
 app.command("export")(transfers.export)
 app.command("import")(transfers.import_file)
 app.command("watch")(transfers.watch)

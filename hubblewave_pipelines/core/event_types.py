@@ -99,6 +99,15 @@ _DISABLED = {
     "reason": {"enum": ["gone", "failing"]},
     "lastSuccessAt": {"type": ["string", "null"], "format": "date-time"},
 }
+_DEAD_LETTER = {
+    "webhookId": {"type": "string", "format": "uuid"},
+    "name": _TEXT,
+    "count": {"type": "integer", "minimum": 1},
+    "oldestAt": {"type": "string", "format": "date-time"},
+    "newest": _object(
+        {"id": {"type": "string", "format": "uuid"}, "event": _TEXT, "reason": _TEXT}
+    ),
+}
 _CONNECTOR = {"connectorId": {"type": "string", "format": "uuid"}, "name": _TEXT, "error": _TEXT}
 
 FIXED = (
@@ -131,6 +140,14 @@ FIXED = (
         "webhook.disabled", "The platform stopped sending to a webhook (410, or no success for days).",
         _object(_DISABLED),
         {"webhookId": _ID, "name": "CRM", "reason": "failing", "lastSuccessAt": None},
+    ),
+    EventType(
+        "webhook.dead_letter", "A webhook has new dead letters; `count` are open. Hourly at most.",
+        _object(_DEAD_LETTER),
+        {
+            "webhookId": _ID, "name": "CRM", "count": 3, "oldestAt": "2026-01-02T03:04:05Z",
+            "newest": {"id": _ID, "event": "contact.created", "reason": "exhausted"},
+        },
     ),
     EventType(
         "connector.error", "A connector cannot reach its system.", _object(_CONNECTOR),

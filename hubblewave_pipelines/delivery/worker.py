@@ -26,7 +26,7 @@ from hubblewave_pipelines.delivery.queue_metrics import show_queue
 from hubblewave_pipelines.delivery.shares import Shares
 from hubblewave_pipelines.delivery.transforms import TransformPool
 from hubblewave_pipelines.settings import Settings
-from hubblewave_pipelines.storage import deliveries, delivery_retention
+from hubblewave_pipelines.storage import dead_letters, deliveries, delivery_retention
 from hubblewave_pipelines.storage.database import AsyncDatabase
 from hubblewave_pipelines.storage.endpoints import endpoint
 from hubblewave_pipelines.storage.refusals import unavailable
@@ -84,6 +84,7 @@ class Worker:
             self._keep(self._renew, lease / 6),
             self._keep(self._reap, min(5.0, lease / 4)),
             self._keep(self._observe, 5.0),
+            self._keep(self._tell, 5.0),
             self._keep(self._maintain, 3600.0),
         ]
         running = [asyncio.create_task(loop) for loop in loops]
@@ -286,6 +287,11 @@ class Worker:
     async def _observe(self) -> bool:
         async with self._database.transaction() as tx:
             show_queue(await tx.all(deliveries.queue_state()))
+        return False
+
+    async def _tell(self) -> bool:
+        async with self._database.transaction() as tx:
+            await tx.one(dead_letters.tell())
         return False
 
     async def _maintain(self) -> bool:

@@ -124,6 +124,37 @@ def redrive(tenant_id: UUID, chosen: Chosen, by: UUID | None) -> Statement[int]:
     )
 
 
+def tell() -> Statement[int]:
+    """Events `webhook.dead_letter` for webhooks with letters that are newer than the last such
+    event; one per webhook and hour at most, by however many workers. Answers how many.
+
+    Letters of these events themselves count, but are no reason for another one.
+    """
+    return statement(
+        "with told as (update hubblewave.webhook_health h set dead_letters_told_at = now()"
+        " from hubblewave.webhook_health o cross join lateral (select l.failed_at"
+        " from hubblewave.webhook_dead_letters l where l.tenant_id = o.tenant_id"
+        " and l.webhook_id = o.webhook_id and l.resolved_at is null"
+        " and l.type <> 'webhook.dead_letter' order by l.id desc limit 1) newest"
+        " where h.webhook_id = o.webhook_id and (h.dead_letters_told_at is null"
+        " or h.dead_letters_told_at < least(newest.failed_at, now() - interval '1 hour'))"
+        " returning h.tenant_id, h.webhook_id),"
+        " made as (insert into hubblewave.events (tenant_id, type, ordering_key, data)"
+        " select t.tenant_id, 'webhook.dead_letter', t.webhook_id::text, json_build_object("
+        "'webhookId', t.webhook_id, 'name', w.name, 'count', c.count, 'oldestAt', c.oldest,"
+        " 'newest', (select json_build_object('id', l.id, 'event', l.type, 'reason', l.reason)"
+        " from hubblewave.webhook_dead_letters l where l.tenant_id = t.tenant_id"
+        " and l.webhook_id = t.webhook_id and l.resolved_at is null order by l.id desc limit 1))::text"
+        " from told t join hubblewave.webhooks w on w.id = t.webhook_id"
+        " cross join lateral (select count(*) as count, min(l.failed_at) as oldest"
+        " from hubblewave.webhook_dead_letters l where l.tenant_id = t.tenant_id"
+        " and l.webhook_id = t.webhook_id and l.resolved_at is null) c returning 1)"
+        " select count(*) from made",
+        (),
+        lambda row: int(row[0]),
+    )
+
+
 def open_by_tenant() -> Statement[tuple[str, int, datetime | None]]:
     """(tenant slug, open letters, the oldest one's time) for operators; the worker's or owner's."""
     return statement(
