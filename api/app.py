@@ -51,11 +51,14 @@ from hubblewave_pipelines.storage.secret_keys import Secrets
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application. Starts without a database and answers 503 until it has one.
 
-    Raises Misconfigured when HUBBLEWAVE_DATABASE_URL is not set or the log level is unknown.
+    Raises Misconfigured when HUBBLEWAVE_DATABASE_URL is not set, the secret key is missing or the log
+    level is unknown.
     """
     chosen = settings or Settings()
     url = chosen.require_database_url()
     configure_log(chosen.log_level)
+    secrets = Secrets(chosen)
+    _ = secrets.envelope  # what is wrong with the key is said now, not at the first cursor
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -77,7 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             graphql=Engine(chosen),
             hub=Hub(database, catalogs),
             sockets=Sockets(database, chosen.websocket_connections_per_tenant),
-            secrets=Secrets(chosen),
+            secrets=secrets,
             outbound=open_session(chosen.egress, connections=100),
             transforms=TransformPool(weak_isolation=chosen.transform_weak_isolation),
         )

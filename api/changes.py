@@ -24,7 +24,7 @@ _PAUSE = 0.5  # seconds between looks; a look costs a third of a millisecond
 def changes(call: Call, principal: Principal, catalog: Catalog) -> Read[Changes]:
     """One page of the feed, with the token to go on from."""
     entity = call.entity(catalog)
-    tokens = Tokens(cursor_secret(principal), entity)
+    tokens = Tokens(cursor_secret(call.request, principal), entity)
     feed = parse_feed(entity, call.request.query_params.multi_items(), tokens)
 
     async def answer(found: Changes | None, tx: AsyncTransaction | None) -> Response | None:

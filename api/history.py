@@ -31,7 +31,7 @@ def history(call: Call, principal: Principal, catalog: Catalog) -> Read[list[Ver
     """One page of what happened to a record, newest first; deleted records have one, too."""
     entity = call.entity(catalog)
     record_id = call.record_id(entity)
-    marks = Bookmarks(cursor_secret(principal), entity, record_id)
+    marks = Bookmarks(cursor_secret(call.request, principal), entity, record_id)
     before, size = parse_history(call.request.query_params.multi_items(), marks)
 
     async def answer(found: list[Version] | None, tx: AsyncTransaction | None) -> Response | None:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from api.body import JSON
 from api.calls import Call
 from api.conditions import etag, is_known
+from api.context import platform
 from api.preferences import preferred_count
 from api.reads import Read
 from hubblewave_pipelines.core.cursor import page_info
@@ -36,9 +37,9 @@ from hubblewave_pipelines.storage.history_retention import kept_since
 from hubblewave_pipelines.storage.tenants import Principal
 
 
-def cursor_secret(principal: Principal) -> bytes:
-    """What seals the tenant's cursors: the same in every process, and never shown to anybody."""
-    return f"{principal.tenant_id} {principal.schema}".encode()
+def cursor_secret(request: Request, principal: Principal) -> bytes:
+    """What seals the tenant's cursors: the same in every API process of an installation."""
+    return platform(request).secrets.cursor_secret(principal.tenant_id)
 
 
 def _links(request: Request, query: Query, info: dict[str, Any]) -> dict[str, str]:
@@ -141,7 +142,7 @@ def _page(query: Query, secret: bytes, request: Request | None = None) -> Read[P
 
 def listing(call: Call, principal: Principal, catalog: Catalog) -> Read[Page]:
     """GET /{plural}."""
-    entity, secret = call.entity(catalog), cursor_secret(principal)
+    entity, secret = call.entity(catalog), cursor_secret(call.request, principal)
     given = list_parameters(call.request)
     query = parse_query(entity, given, secret=secret, catalog=catalog)
     return _page(query, secret, call.request)
@@ -149,7 +150,7 @@ def listing(call: Call, principal: Principal, catalog: Catalog) -> Read[Page]:
 
 def querying(call: Call, principal: Principal, catalog: Catalog) -> Read[Page]:
     """POST /{plural}/query: a list whose parameters are too long for an address."""
-    entity, secret = call.entity(catalog), cursor_secret(principal)
+    entity, secret = call.entity(catalog), cursor_secret(call.request, principal)
     refuse_parameters(call.request.query_params.multi_items())
     return _page(parse_query_body(entity, call.body, secret=secret, catalog=catalog), secret)
 

@@ -42,7 +42,7 @@ async def _require(tx: AsyncTransaction, entity: Entity, record_id: UUID) -> Non
 def _page(
     call: Call, entity: Entity, hop: Hop, record_id: UUID, principal: Principal, catalog: Catalog
 ) -> Read[Page]:
-    secret, within = cursor_secret(principal), LinkedFrom(entity, hop, record_id)
+    secret, within = cursor_secret(call.request, principal), LinkedFrom(entity, hop, record_id)
     given = list_parameters(call.request)
     query = parse_query(hop.target, given, secret=secret, catalog=catalog, within=within)
 

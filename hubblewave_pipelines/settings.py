@@ -160,8 +160,8 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr | None = Field(
         None,
-        description="Key of the secrets that are stored (webhooks, connectors): 32 bytes in base64, "
-        "the same for every process. Unset: the key file.",
+        description="Key of the secrets that are stored (webhooks, connectors) and of what seals cursors: "
+        "32 bytes in base64, the same for every process. Unset: the key file.",
     )
     secret_key_file: Path | None = Field(
         None,

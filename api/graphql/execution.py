@@ -109,7 +109,7 @@ async def execute(request: Request, asked: Asked, *, reading_only: bool = False)
 
     def prepare(principal: Principal, catalog: Catalog) -> Read[str]:
         held = platform(request).graphql
-        secret = cursor_secret(principal)
+        secret = cursor_secret(request, principal)
         plan = held.plan(catalog, asked.query, asked.operation_name, asked.given, secret)
 
         async def answer(text: str | None, tx: AsyncTransaction | None) -> Response | None:
@@ -133,7 +133,7 @@ async def _loaded(request: Request, asked: Asked) -> Response:
         operation = platform(request).graphql.operation(
             context.catalog, asked.query, asked.operation_name
         )
-        secret = cursor_secret(context.principal)
+        secret = cursor_secret(request, context.principal)
         data = await Loading(context.tx, operation, asked.given, secret).data()
         return Response(msgspec.json.encode({"data": data}), 200, None, JSON)
 

@@ -1,7 +1,7 @@
 """A validated subscription -> what it waits for and what it shows. Pure; the transport is elsewhere.
 
 How a transport uses it: `held.graphql.operation(catalog, text, name)` gives the operation (or
-raises), `subscribed(operation, variables, secret=cursor_secret(principal))` what it asks for. To
+raises), `subscribed(operation, variables, secret=cursor_secret(request, principal))` what it asks for. To
 show changed records, run `select_shaped(found.entity, found.members, All((found.filter, ...)))`
 (`storage.compiler`) with a condition on their ids and pass each text through `found.shown(text)`:
 that is the JSON of the field `found.key`. A deleted record is shown as its id alone.

@@ -105,7 +105,7 @@ async def _written(
     name: str | None,
     variables: Mapping[str, Json],
 ) -> Response:
-    engine, secret = platform(request).graphql, cursor_secret(context.principal)
+    engine, secret = platform(request).graphql, cursor_secret(request, context.principal)
     operation = engine.operation(context.catalog, text, name)
     planner = Planner(operation, operation.variables(variables), secret)
     found: dict[str, Raw] = {}

@@ -259,7 +259,7 @@ class Socket:
     ) -> tuple[Follower, Catalog]:
         """A subscription, with the place it begins at."""
         async with opened(request, "read") as context:
-            secret, engine = cursor_secret(context.principal), self.held.graphql
+            secret, engine = cursor_secret(request, context.principal), self.held.graphql
 
             def compiled(catalog: Catalog) -> Subscribed:
                 found = engine.operation(catalog, asked.query, asked.operation_name)

@@ -1,8 +1,10 @@
-"""The key that secrets are sealed with: from the settings, or a file that only its owner may read."""
+"""The key of secrets and cursors: from the settings, or a file that only its owner may read."""
 
+import hmac
 import os
 from functools import cached_property
 from pathlib import Path
+from uuid import UUID
 
 from hubblewave_pipelines.core.envelope import Envelope, new_key, read_key
 from hubblewave_pipelines.core.errors import Misconfigured
@@ -32,17 +34,31 @@ def make_key_file(path: Path) -> bool:
 
 
 class Secrets:
-    """The envelope of one process, made on first use so that a process without secrets needs no key."""
+    """What one process makes of the key; it is read on first use, so that a process without secrets
+    needs none. Everything here raises Misconfigured when there is no key, or others may read its file.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._of_tenant: dict[UUID, bytes] = {}
 
     @cached_property
     def envelope(self) -> Envelope:
-        """Raises Misconfigured when there is no key, or others may read its file."""
+        return Envelope(self._key)
+
+    def cursor_secret(self, tenant_id: UUID) -> bytes:
+        """What seals a tenant's cursors: a key of its own, from which the other is not found."""
+        found = self._of_tenant.get(tenant_id)
+        if found is None:
+            bound = b"hubblewave cursors 1 " + tenant_id.bytes
+            found = self._of_tenant[tenant_id] = hmac.digest(self._key, bound, "sha256")
+        return found
+
+    @cached_property
+    def _key(self) -> bytes:
         settings = self._settings
         if settings.secret_key is not None:
-            return Envelope(read_key(settings.secret_key.get_secret_value()))
+            return read_key(settings.secret_key.get_secret_value())
         path = key_file(settings)
         try:
             mode = path.stat().st_mode & 0o777
@@ -54,4 +70,4 @@ class Secrets:
             ) from error
         if mode & 0o077:
             raise Misconfigured(f"{path} may be read by others (mode {mode:o}): chmod 600 {path}")
-        return Envelope(read_key(text))
+        return read_key(text)

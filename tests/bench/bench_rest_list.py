@@ -24,9 +24,11 @@ import httpx
 import psycopg
 import uvicorn
 from psycopg_pool import AsyncConnectionPool
+from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
 from api.app import create_app
+from hubblewave_pipelines.core.envelope import new_key
 from hubblewave_pipelines.core.identity import new_api_key
 from hubblewave_pipelines.core.parameters import parse_query
 from hubblewave_pipelines.settings import Settings
@@ -113,7 +115,10 @@ def serve_ours(bench: Bench, port: int, log: str) -> None:
     sys.stdout = Path(log).open("w")
     # The limit is counted as ever, only never reached.
     settings = Settings(
-        database_url=bench.url, api_port=port, rate_limits={"enterprise": 1_000_000_000}
+        database_url=bench.url,
+        api_port=port,
+        rate_limits={"enterprise": 1_000_000_000},
+        secret_key=SecretStr(new_key()),
     )
     uvicorn.run(create_app(settings), port=port, access_log=False, log_level="warning")
 

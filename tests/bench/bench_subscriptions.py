@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
+from hubblewave_pipelines.core.envelope import new_key
 from hubblewave_pipelines.core.identity import new_api_key
 from hubblewave_pipelines.storage import tenants
 from hubblewave_pipelines.storage.database import Database, Role
@@ -134,6 +135,7 @@ def main() -> int:
             "HUBBLEWAVE_DATABASE_URL": url,
             "HUBBLEWAVE_DATA_DIR": directory,
             "HUBBLEWAVE_LOG_LEVEL": "ERROR",
+            "HUBBLEWAVE_SECRET_KEY": new_key(),
         }
         arguments = ["-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)]
         api = subprocess.Popen(

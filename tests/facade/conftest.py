@@ -85,7 +85,8 @@ def api_process(database_url: str, data_dir: Path, **settings: str) -> Iterator[
     """
     port = free_port()
     log = data_dir / f"log-{port}"
-    given = {"database_url": database_url, "data_dir": str(data_dir), **settings}
+    given = {"database_url": database_url, "data_dir": str(data_dir), "secret_key": SECRET_KEY}
+    given |= settings
     arguments = ["-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)]
     with log.open("wb") as out:
         started = subprocess.Popen(

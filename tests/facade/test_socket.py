@@ -4,15 +4,18 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as connect_socket
 
 from hubblewave_pipelines.storage import tenants
-from tests.facade.conftest import Standing, make_key
+from hubblewave_pipelines.storage.database import Database
+from hubblewave_pipelines.storage.tenants import Tenant
+from tests.facade.conftest import Standing, make_key, serving, settings_for
 from tests.plugins.socket_client import GraphqlSocket
 from tests.plugins.stack import eventually
 
@@ -318,6 +321,25 @@ def test_a_revoked_or_expired_key_ends_its_open_sockets(
             lasting.say({"type": "ping"})
             assert lasting.hear()["type"] == "pong"
 
+    expiring = client.post("/api/v1/api-keys", json={"name": "brief", "scopes": ["read"]}).json()
+    with (
+        GraphqlSocket(standing.url, expiring["key"]) as socket,
+        GraphqlSocket(standing.url, standing.key) as lasting,
+    ):
+        socket.subscribe("c", "subscription { noteCreated { id } }")
+        with standing.owner.connect() as owner:
+            owner.execute(
+                "update hubblewave.api_keys set expires_at = now() + interval '1 second'"
+                " where id = %s",
+                [expiring["id"]],
+            )
+        assert socket.code() == 4403
+        lasting.say({"type": "ping"})
+        assert lasting.hear()["type"] == "pong"
+        with GraphqlSocket(standing.url) as again:
+            again.say({**INIT, "payload": {"apiKey": expiring["key"]}})
+            assert again.code() == 4403
+
 
 def test_subscriptions_follow_a_change_of_definition_or_say_why_not(
     standing: Standing, client: httpx.Client
@@ -428,6 +450,43 @@ def test_operations_of_a_connection_and_connections_of_a_tenant_are_bounded(
         lambda: "hubblewave_subscriptions_active 0.0" in client.get("/metrics").text,
         "subscriptions end with their socket",
     )
+
+
+def test_a_tenant_has_so_many_sockets_and_no_more_and_takes_none_from_others(
+    database_url: str,
+    data_dir: Path,
+    owner_database: Database,
+    tenant: Tenant,
+    other_tenant: Tenant,
+) -> None:
+    few = settings_for(database_url, data_dir, websocket_connections_per_tenant=2)
+    keys = [make_key(owner_database, tenant, "read") for _ in range(3)]
+
+    def refused(key: str) -> int:
+        with GraphqlSocket(url) as socket:
+            socket.say({**INIT, "payload": {"apiKey": key}})
+            return socket.code()
+
+    with serving(few) as url, GraphqlSocket(url, keys[0]):
+        with GraphqlSocket(url, keys[1]) as second:
+            assert [refused(key) for key in keys] == [1013] * 3
+            with (
+                GraphqlSocket(url, make_key(owner_database, other_tenant)) as theirs,
+                GraphqlSocket(url),  # who has not said who it is takes no place
+            ):
+                for socket in (theirs, second):
+                    socket.say({"type": "ping"})
+                    assert socket.hear()["type"] == "pong"
+
+        def let_in() -> bool:
+            with GraphqlSocket(url) as socket:
+                socket.say({**INIT, "payload": {"apiKey": keys[2]}})
+                try:
+                    return bool(socket.hear()["type"] == "connection_ack")
+                except ConnectionClosed:
+                    return False
+
+        eventually(let_in, "a socket that was closed makes room")
 
 
 def test_whoever_joins_while_others_write_hears_everything_once_and_in_order(

@@ -19,7 +19,7 @@ import httpx
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database
 from hubblewave_pipelines.storage.tenants import Tenant
-from tests.facade.conftest import free_port, make_key, serving
+from tests.facade.conftest import SECRET_KEY, free_port, make_key, serving
 from tests.plugins import node
 from tests.plugins.stack import eventually
 
@@ -36,6 +36,7 @@ class Killable:
             "HUBBLEWAVE_DATABASE_URL": database_url,
             "HUBBLEWAVE_DATA_DIR": str(data_dir),
             "HUBBLEWAVE_LOG_LEVEL": "ERROR",
+            "HUBBLEWAVE_SECRET_KEY": SECRET_KEY,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
