@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
@@ -36,6 +37,7 @@ from hubblewave_pipelines.storage.secret_keys import Secrets
 _log = structlog.get_logger("hubblewave.worker")
 _POLL = 0.1  # seconds between looks at an empty queue
 _BATCH = 200
+UNRECORDED = 2  # deliveries of a webhook that were begun and not recorded, per socket
 _LONGEST_LOOK = 0.25
 _LONGEST_PAUSE = 5.0
 _CONFIGS = 2_000
@@ -61,13 +63,17 @@ class Worker:
         self._endpoints: dict[UUID, Endpoint] = {}
         self._held: dict[UUID, Lease] = {}  # by token
         self._unstarted: set[UUID] = set()
-        self._results: asyncio.Queue[Result] = asyncio.Queue()
+        self._ready = Counter[UUID]()  # of these, by webhook
+        self._low = settings.webhook_endpoint_in_flight * deliveries.READY // 2
+        self._results: asyncio.Queue[tuple[Result, asyncio.Event]] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._everybody = asyncio.Semaphore(settings.webhook_concurrency)
         self._tenants = Shares(settings.webhook_tenant_in_flight)
         self._webhooks = Shares(settings.webhook_endpoint_in_flight)
+        # Sent and not recorded: what a kill repeats. One place beside each socket hides the commit.
+        self._unrecorded = Shares(settings.webhook_endpoint_in_flight * UNRECORDED)
 
     def stop(self) -> None:
         """Claim nothing more; safe to call from a signal handler of the loop."""
@@ -153,6 +159,7 @@ class Worker:
             lease = Lease(found)
             self._held[found.token] = lease
             self._unstarted.add(found.token)
+            self._ready[found.webhook_id] += 1
             task = asyncio.create_task(self._deliver(lease))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -162,6 +169,17 @@ class Worker:
         return len(claimed) == _BATCH
 
     async def _deliver(self, lease: Lease) -> None:
+        """Send, and keep the place until the result is committed."""
+        async with self._unrecorded.of(lease.claimed.webhook_id):
+            result = await self._send(lease)
+            if result is not None:
+                metrics.count(result)
+                recorded = asyncio.Event()
+                await self._results.put((result, recorded))
+                await recorded.wait()
+
+    async def _send(self, lease: Lease) -> Result | None:
+        """None: there is nothing to record."""
         found = lease.claimed
         async with (
             self._webhooks.of(found.webhook_id),
@@ -169,18 +187,18 @@ class Worker:
             self._everybody,
         ):
             if self._stopping.is_set():
-                return  # `_drain` gives it back
+                return None  # `_drain` gives it back
             self._unstarted.discard(found.token)
+            self._ready[found.webhook_id] -= 1
+            if self._ready[found.webhook_id] <= 0:
+                del self._ready[found.webhook_id]
             with metrics.IN_FLIGHT.track_inprogress():
                 try:
-                    result = await self._attempt(lease)
+                    return await self._attempt(lease)
                 except Exception:  # noqa: BLE001 - logged; one delivery must not end the others
                     _log.exception("unexpected", delivery=str(found.id))
                     detail = "The worker failed; its log has more."
-                    result = failed(lease, "retry", "worker", detail, wait=60)
-        if result is not None:
-            metrics.count(result)
-            await self._results.put(result)
+                    return failed(lease, "retry", "worker", detail, wait=60)
 
     async def _attempt(self, lease: Lease) -> Result | None:
         """None: the webhook is gone, and the delivery with it."""
@@ -234,7 +252,7 @@ class Worker:
             pause = 0.1
             while True:
                 try:
-                    await self._record(batch)
+                    await self._record([result for result, _ in batch])
                     break
                 except (Unavailable, psycopg.Error) as error:
                     refused = error if isinstance(error, Unavailable) else unavailable(error)
@@ -243,16 +261,18 @@ class Worker:
                     _log.warning("database", what="results", detail=refused.detail)
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries
                     pause = min(_LONGEST_PAUSE, pause * 2)
-            for result in batch:
+            for result, recorded in batch:
                 self._held.pop(result.token, None)
                 self._results.task_done()
-            self._wake.set()
+                recorded.set()
+            # A claim costs the database as much as a batch of results: not for a few more of many.
+            if any(self._ready[result.webhook_id] < self._low for result, _ in batch):
+                self._wake.set()
 
     async def _record(self, batch: list[Result]) -> None:
         after = self._settings.webhook_disable_hours * 3600
         async with self._database.transaction() as tx:
-            for step in write_results(batch, disable_after=after):
-                await tx.run(step)
+            await tx.run_together(write_results(batch, disable_after=after))
 
     async def _fan(self) -> bool:
         done, more = await self._fanning.round()

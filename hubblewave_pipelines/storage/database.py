@@ -7,7 +7,7 @@ tenants) or the owner's (schema changes, administration).
 
 import asyncio
 import select
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -188,6 +188,12 @@ class AsyncTransaction:
         """The number of rows written."""
         cursor = await self.connection.execute(cast(Any, query.text), query.params)
         return cursor.rowcount
+
+    async def run_together(self, queries: Iterable[Statement[Any]]) -> None:
+        """Run them in this order in one round trip; the first that fails raises its error."""
+        async with self.connection.pipeline():
+            for query in queries:
+                await self.connection.execute(cast(Any, query.text), query.params)
 
     async def act_for(self, tenant_id: UUID) -> None:
         """Row security shows this tenant's rows from here to the end of the transaction."""
