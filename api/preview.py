@@ -69,7 +69,7 @@ def _previewed(
     mapping = folded(_suggested(near) if given is None else given, asked, entity, (), faults)
     maps = _maps(mapping, entity, found, source, options, faults)
     limits = limits_of(settings)
-    chunk = preview.first_rows(upload.path, source, options, maps, limits)
+    chunk = preview.first_rows(upload.path, source, options, maps, entity, limits)
     rows: list[Any] = []
     if chunk is not None and not faults.faults:
         database = Database(settings.require_database_url(), Role.WORKER, size=1)

@@ -55,6 +55,17 @@ class FieldMap:
         return tuple(dict.fromkeys([*named, *(c for step in self.steps for c in step.columns)]))
 
 
+def documents_of(maps: Sequence[FieldMap], entity: Entity) -> list[str]:
+    """Columns whose cells go into json fields as they are, and nowhere else."""
+    kinds: dict[str, set[FieldKind | None]] = {}
+    for m in maps:
+        field = entity.fields_by_name.get(m.target)
+        for column in m.columns:
+            plain = field is not None and not m.steps
+            kinds.setdefault(column, set()).add(field.kind if plain and field else None)
+    return [column for column, found in kinds.items() if found == {FieldKind.JSON}]
+
+
 def as_json(maps: Sequence[FieldMap]) -> list[Json]:
     """The form in which an import job keeps its mapping; `parse_mapping` reads it back."""
     return [_map_json(m) for m in maps]

@@ -29,11 +29,13 @@ class ApartFile:
         *,
         columns: Sequence[str],
         null_values: Sequence[str] = (),
+        documents: Sequence[str] = (),
     ) -> None:
         self.path = path
         self.source = source
         self.limits = limits
         self._nulls = list(null_values)
+        self._documents = list(documents)
         wanted = list(dict.fromkeys(columns))
         if len(source.columns) <= ALL_COLUMNS:
             wanted = list(dict.fromkeys([*source.columns, *wanted]))
@@ -47,6 +49,7 @@ class ApartFile:
             "source": self.source.as_json(),
             "columns": self._columns,
             "nullValues": self._nulls,
+            "documents": self._documents,
             "after": offset or 0,
             "chunkRows": chunk_rows,
         }

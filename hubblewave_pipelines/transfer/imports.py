@@ -17,7 +17,7 @@ import psycopg
 from hubblewave_pipelines.core.entity import Catalog, Entity, FieldKind
 from hubblewave_pipelines.core.errors import ImportFailed, Unavailable
 from hubblewave_pipelines.core.import_options import ImportOptions, OnError, parse_options
-from hubblewave_pipelines.core.mapping import FieldMap, parse_mapping
+from hubblewave_pipelines.core.mapping import FieldMap, documents_of, parse_mapping
 from hubblewave_pipelines.core.reading import Reading
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage import imports
@@ -157,6 +157,7 @@ class _Import:
             limits_of(self.settings),
             columns=[column for m in plan.maps for column in m.columns],
             null_values=plan.options.null_values,
+            documents=documents_of(plan.maps, plan.entity),
         )
         preparation = Preparation(
             plan.entity,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -239,15 +239,9 @@ def _texts(content: Content, source: Source) -> Iterator[tuple[bytes, int]]:
 
 
 def records(
-    path: Path,
-    source: Source,
-    columns: Sequence[str],
-    nulls: frozenset[str],
-    after: int,
-    max_inflated: int,
+    path: Path, source: Source, reading: JsonRecords, after: int, max_inflated: int
 ) -> Iterator[tuple[Record, int]]:
     """Records after number `after`, with the bytes read so far."""
-    reading = JsonRecords(columns, nulls)
     with source.content(path, max_inflated=max_inflated) as content:
         for number, (data, done) in enumerate(_texts(content, source), 1):
             if number > after:

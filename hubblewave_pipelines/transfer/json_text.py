@@ -53,6 +53,10 @@ def _cell(value: Any) -> Cell:
     return "false" if value is False else written(value)
 
 
+def _document(value: Any) -> Cell:
+    return None if value is None else written(value)
+
+
 def written(value: Any, depth: int = 1) -> str:
     """A value as JSON text, its numbers as they were."""
     if depth > _DEPTH:
@@ -72,11 +76,15 @@ def _quoted(value: Any) -> str:
 
 
 class JsonRecords:
-    """Texts of records to Records with the columns that are wanted."""
+    """Texts of records to Records with the columns that are wanted. A cell is the text that a JSON
+    text holds, but of a column in `documents` it is JSON as it stands there."""
 
-    def __init__(self, columns: Sequence[str], nulls: frozenset[str]) -> None:
+    def __init__(
+        self, columns: Sequence[str], nulls: frozenset[str], documents: frozenset[str] = frozenset()
+    ) -> None:
         self.columns = columns
         self.nulls = nulls
+        self._cells = [(name, _document if name in documents else _cell) for name in columns]
 
     def record(self, number: int, data: bytes) -> Record:
         if len(data) > RECORD_LIMIT:
@@ -86,7 +94,7 @@ class JsonRecords:
             found = parsed(text)
             if not isinstance(found, dict):
                 return refused(number, data, "type", "is no JSON object")
-            cells = [_cell(found.get(name)) for name in self.columns]
+            cells = [cell(found.get(name)) for name, cell in self._cells]
             if "\\" in text:
                 _check_texts(cells)
         except _Wrong as wrong:

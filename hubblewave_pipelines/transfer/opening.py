@@ -15,10 +15,17 @@ from hubblewave_pipelines.transfer.rows import Reader
 
 
 def source_of(job: ImportJob, options: ImportOptions, limits: Limits) -> Source:
-    """The file of an import as it was understood when it was accepted. Raises ImportFailed."""
+    """The file of an import as it was understood when it was accepted.
+
+    Raises ImportFailed when it is gone, or cut short: that could pass for a shorter file.
+    """
     path = Path(job.spool_path)
     if not path.exists():
         raise ImportFailed("The uploaded file is no longer there; upload it again.")
+    if (size := path.stat().st_size) != job.file_size:
+        raise ImportFailed(
+            f"The uploaded file has {size} bytes by now and had {job.file_size}; upload it again."
+        )
     return stored_source(job.detected) or inspect(path, job.file_name, options, limits)
 
 
@@ -29,10 +36,14 @@ def open_reader(
     *,
     columns: Sequence[str],
     null_values: Sequence[str] = (),
+    documents: Sequence[str] = (),
 ) -> Reader:
-    """A reader of the wanted columns; nothing is read yet."""
+    """A reader of the wanted columns; nothing is read yet. Of a JSON file, the cells of `documents`
+    are JSON as it stands there, texts in their quotes."""
     if source.format is not Format.CSV:
-        return ApartFile(path, source, limits, columns=columns, null_values=null_values)
+        return ApartFile(
+            path, source, limits, columns=columns, null_values=null_values, documents=documents
+        )
     return CsvFile(
         partial(source.content, path, max_inflated=limits.max_inflated),
         source.csv,

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hubblewave_pipelines.core.entity import Catalog, Entity, Field, FieldKind
 from hubblewave_pipelines.core.import_options import ImportOptions
-from hubblewave_pipelines.core.mapping import FieldMap
+from hubblewave_pipelines.core.mapping import FieldMap, documents_of
 from hubblewave_pipelines.storage.database import Database, Transaction
 from hubblewave_pipelines.storage.merge_plan import MergePlan, plan_merge
 from hubblewave_pipelines.storage.merging import ChunkMerge, Merged, RowFault
@@ -74,11 +74,23 @@ class _Undone(Exception):
 
 
 def first_rows(
-    path: Path, source: Source, options: ImportOptions, maps: Sequence[FieldMap], limits: Limits
+    path: Path,
+    source: Source,
+    options: ImportOptions,
+    maps: Sequence[FieldMap],
+    entity: Entity,
+    limits: Limits,
 ) -> Chunk | None:
     """The first rows of a file with all its columns; None when it has none."""
     columns = [*source.columns[:_COLUMNS], *(name for m in maps for name in m.columns)]
-    reader = open_reader(path, source, limits, columns=columns, null_values=options.null_values)
+    reader = open_reader(
+        path,
+        source,
+        limits,
+        columns=columns,
+        null_values=options.null_values,
+        documents=documents_of(maps, entity),
+    )
     chunks = reader.chunks(chunk_rows=_SAMPLE)
     try:
         return next(chunks, None)

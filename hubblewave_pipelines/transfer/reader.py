@@ -90,8 +90,10 @@ def _read(request: dict[str, Any]) -> Iterator[Step]:
             return parquet.steps(path, source, columns, nulls, after, rows, cap)
         case Format.JSON | Format.NDJSON:
             from hubblewave_pipelines.transfer import json_records
+            from hubblewave_pipelines.transfer.json_text import JsonRecords
 
-            found = json_records.records(path, source, columns, nulls, after, cap)
+            wanted = JsonRecords(columns, nulls, frozenset(request["documents"]))
+            found = json_records.records(path, source, wanted, after, cap)
         case Format.XML:
             from hubblewave_pipelines.transfer import xml_records
 

@@ -97,7 +97,7 @@ def test_a_new_state_rebuilds_the_whole_location(database_url: str) -> None:
     keys = repository.asset_graph.get_all_asset_keys()
     assert dg.AssetKey(["import", "acme", "airports"]) in keys
     assert dg.AssetKey(["import", "acme", "flights"]) not in keys
-    assert {sensor.name for sensor in repository.sensor_defs} == {"dispatch", "reconcile"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {"dispatch", "reconcile", "watch"}
     assert repository.has_job("event_retention")
 
 

@@ -129,10 +129,10 @@ def test_keys_of_two_tenants_are_two_keys(
 def test_a_request_under_a_key_that_is_being_worked_on_is_told_so(
     client: httpx.Client, keyed: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import api.records
+    import api.writes
 
     arrived = threading.Event()
-    insert = api.records.insert_record
+    insert = api.writes.insert_record
 
     def slow(*given: Any, **named: Any) -> Any:
         built = insert(*given, **named)
@@ -143,7 +143,7 @@ def test_a_request_under_a_key_that_is_being_worked_on_is_told_so(
             lambda row: built.row(row[:3]),
         )
 
-    monkeypatch.setattr("api.records.insert_record", slow)
+    monkeypatch.setattr("api.writes.insert_record", slow)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, PATH, json={"total": 1}, headers=keyed)
         assert arrived.wait(20)
