@@ -16,6 +16,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between an end and the next
 _SETTLED = 60.0  # seconds of life after which an end counts as the first again
 _PROBE_EVERY, _PROBE_AGAIN = 5.0, 1.0
 _PROBE_FAILURES = 3
+_PROBE_FIRST = 0.2
+_LONGEST_START = 120.0  # seconds after which a part that never answered counts as failing
 
 
 def pause_after(ends: int) -> float:
@@ -130,12 +132,17 @@ class Watch:
         self, part: Part, *, probe: Callable[[], bool] | None = None, every: float = _PROBE_EVERY
     ) -> None:
         """Start `part` and keep it running. A `probe` (asked `every` so many seconds) that answered
-        once and then fails repeatedly has the part restarted, dead or not.
+        once and then fails repeatedly has the part restarted, dead or not; so has one that has not
+        answered two minutes after the start.
 
         Raises what the first start raises.
         """
         part.start()
         self._watched.append(_Watched(part, probe, every))
+
+    def well(self, part: Part) -> bool:
+        """Has this part answered its probe since it was last started?"""
+        return any(watched.part is part and watched.seen_well for watched in self._watched)
 
     def tick(self) -> None:
         """Notice ends, restart what is due, probe what is due. Takes no longer than its probes."""
@@ -180,8 +187,14 @@ class Watch:
     def _probe(self, watched: _Watched, probe: Callable[[], bool]) -> None:
         well = probe()
         watched.seen_well = watched.seen_well or well
-        watched.failures = 0 if well or not watched.seen_well else watched.failures + 1
-        every = min(_PROBE_AGAIN, watched.probe_every) if watched.failures else watched.probe_every
+        starting = time.monotonic() - watched.started_at < _LONGEST_START
+        excused = well or (starting and not watched.seen_well)
+        watched.failures = 0 if excused else watched.failures + 1
+        every = watched.probe_every
+        if not watched.seen_well:
+            every = min(_PROBE_FIRST, every)
+        elif watched.failures:
+            every = min(_PROBE_AGAIN, every)
         watched.next_probe = time.monotonic() + every
         if watched.failures >= _PROBE_FAILURES:
             watched.part.stop(timeout=5)

@@ -83,7 +83,7 @@ class Stack:
             serving.append(self._child("runner", programs.runner(), environment, before=forget))
         self._stage(*serving, probe=ping)
         # The webserver and the daemon would log a page of errors about a code server that is not up.
-        self._until(lambda: None if ping() else "the code server does not answer")
+        self._until(lambda: None if self.watch.well(code) else "the code server does not answer")
         self._stage(
             self._child("webserver", programs.webserver(settings), environment),
             self._child("daemon", programs.daemon(settings), environment),

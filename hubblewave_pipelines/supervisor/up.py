@@ -14,7 +14,7 @@ from hubblewave_pipelines.core.errors import Conflict, Misconfigured
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.supervisor import guard
 from hubblewave_pipelines.supervisor.logs import Output
-from hubblewave_pipelines.supervisor.ports import claim_port
+from hubblewave_pipelines.supervisor.ports import reserve_port
 from hubblewave_pipelines.supervisor.runtime import remove_runtime
 from hubblewave_pipelines.supervisor.stack import Stack
 from hubblewave_pipelines.supervisor.state import LOCK, Ready, left_behind, write_ready
@@ -69,7 +69,7 @@ def run(settings: Settings, *, ready_file: Path | None, announce: Callable[[Read
             output.say(f"ended {ended} processes left over from an earlier start")
         if (runtime := left_behind(data_dir)) is not None:
             remove_runtime(runtime)
-        settings = _with_ports(settings.model_copy(update=_absolute(settings)))
+        settings = _with_ports(settings.model_copy(update=_absolute(settings)), closing)
         stack = Stack(settings, output, pause=signals.pause, closing=closing)
         try:
             stack.start()
@@ -121,8 +121,10 @@ def _absolute(settings: Settings) -> dict[str, object]:
     }
 
 
-def _with_ports(settings: Settings) -> Settings:
-    """Every port fixed. Raises Conflict naming the first that is taken."""
+def _with_ports(settings: Settings, closing: ExitStack) -> Settings:
+    """Every port fixed, and reserved until `closing` closes: a child that is started again finds its
+    port free. Raises Conflict naming the first that is taken.
+    """
     named = (
         ("api_host", "api_port", "--api-port"),
         ("dagster_host", "dagster_port", "--dagster-port"),
@@ -133,13 +135,9 @@ def _with_ports(settings: Settings) -> Settings:
         wanted = getattr(settings, port)
         if wanted and wanted in chosen.values():
             raise Misconfigured(f"Port {wanted} is given twice; {option} needs one of its own.")
-        found = 0
-        while not found or found in chosen.values():
-            found = claim_port(
-                getattr(settings, host),
-                wanted,
-                setting=f"HUBBLEWAVE_{port.upper()}",
-                option=option,
-            )
-        chosen[port] = found
+        held = reserve_port(
+            getattr(settings, host), wanted, setting=f"HUBBLEWAVE_{port.upper()}", option=option
+        )
+        closing.callback(held.close)
+        chosen[port] = int(held.getsockname()[1])
     return settings.model_copy(update=chosen)

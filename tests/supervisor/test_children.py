@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hubblewave_pipelines.supervisor import guard
+from hubblewave_pipelines.supervisor import children, guard
 from hubblewave_pipelines.supervisor.children import (
     LONGEST_PAUSE,
     SHORTEST_PAUSE,
@@ -81,6 +82,26 @@ def test_a_child_that_stops_answering_is_restarted_and_a_slow_starter_is_not() -
         "sleeping runs but does not answer, and was stopped; starting it again in 0.5 s"
     )
     assert answers == []
+
+
+def test_a_child_that_never_answers_is_restarted_once_a_start_cannot_take_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may have lost the process that answers before it was first asked."""
+    said: list[str] = []
+    watch = Watch(said.append)
+    sleeping = child("sleeping", "exec sleep 600")
+    watch.add(sleeping, probe=lambda: False, every=0.01)
+    first = sleeping.pid
+    for _ in range(10):
+        watch.tick()
+        time.sleep(0.02)
+    assert sleeping.pid == first
+    assert not watch.well(sleeping)
+    monkeypatch.setattr(children, "_LONGEST_START", 0.0)
+    tick_until(watch, lambda: sleeping.pid != first)
+    watch.stop([sleeping], timeout=5)
+    assert "sleeping runs but does not answer, and was stopped" in said[0]
 
 
 def test_a_child_that_ignores_sigterm_is_killed_with_its_descendants(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ def test_a_killed_child_runs_again_and_the_log_says_so(platform: Up, name: str) 
 
 
 def test_a_code_server_without_its_inner_process_is_restarted(platform: Up) -> None:
+    follows = "The graph follows the entity definitions"  # the reload that this takes is over
+    eventually(lambda: follows in platform.log.read_text(), "the graph is loaded")
     outer = platform.pids("code-server", "start")
     assert platform.kill("api", "grpc", "--heartbeat")
     eventually(lambda: bool(set(platform.pids("code-server")) - set(outer)), "a new code server")
