@@ -11,7 +11,7 @@ SOURCES = hubblewave_pipelines api tests
 setup: $(STAMP)
 
 # The first Python of these that is new enough makes the environment; what pip says is kept in a file.
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-unresolved.lock pyproject.toml
 	@if ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	  for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	    if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then \
@@ -33,6 +33,7 @@ $(STAMP): requirements.lock pyproject.toml
 	done; \
 	if [ -t 1 ]; then printf '\r'; fi; \
 	wait $$pip || { tail -n 20 $(VENV)/install.log; echo "pip failed; all it said: $(VENV)/install.log"; exit 1; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-unresolved.lock
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	@touch $(STAMP)
 	@echo "Ready: $(BIN)/hubblewave --help"
