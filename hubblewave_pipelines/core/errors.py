@@ -267,6 +267,78 @@ class ExportFailed(JobFailed):
     code, title = "export.failed", "Export failed"
 
 
+class VendorError(PlatformError):
+    """An external system did not do what it was asked; the detail says what an admin can do about it."""
+
+    code, status, title = "vendor.failed", 502, "External system failed"
+
+
+class ConnectionRefusedByPolicy(VendorError):
+    """The egress policy keeps the platform from an address of the connector; no byte was sent to it."""
+
+    code, status, title = "vendor.refused_by_policy", 422, "Connection not allowed"
+
+
+class ForeignLink(VendorError):
+    """The external system pointed (by a next link or a redirect) to another origin than the connector's."""
+
+    code, title = "vendor.foreign_link", "Link to another system"
+
+
+class Unauthorized(VendorError):
+    """The external system does not take the credentials, also after one refresh: somebody must renew them."""
+
+    code, title = "vendor.unauthorized", "Credentials not accepted"
+
+
+class QuotaSpent(VendorError):
+    """The external system's quota is used up, or what is left of it is reserved for others; see Retry-After."""
+
+    code, status, title = "vendor.quota_spent", 503, "Quota of the external system is spent"
+    recovery = Recovery.RETRY
+
+
+class VendorUnavailable(VendorError):
+    """The external system did not answer, or answered that it cannot now, each time it was asked."""
+
+    code, status, title = "vendor.unavailable", 503, "External system is unavailable"
+    recovery = Recovery.RETRY
+
+
+class PartialAnswer(VendorError):
+    """The answer is not all there (cut off, or called incomplete by the system itself); nothing of it was used."""
+
+    code, title = "vendor.partial_answer", "Incomplete answer"
+    recovery = Recovery.RETRY
+
+
+class InDoubt(VendorError):
+    """A write was sent and its answer lost, so that it may or may not have had its effect: look it up by its key."""
+
+    code, title = "vendor.in_doubt", "Write in doubt"
+
+
+class VendorRefused(VendorError):
+    """The external system answered with a status that the caller did not provide for.
+
+    `answered` is that status and `body` the beginning of the answer (at most 64 KiB, for the connector
+    that knows its form). Neither the detail nor the context quotes the body.
+    """
+
+    code, title = "vendor.refused", "Refused by the external system"
+
+    def __init__(self, detail: str, *, answered: int = 0, body: bytes = b"") -> None:
+        super().__init__(detail, answered=answered)
+        self.answered = answered
+        self.body = body
+
+
+class UnknownStream(VendorError):
+    """The external system has no stream of this name, or the credentials may not see it."""
+
+    code, status, title = "vendor.unknown_stream", 404, "Unknown stream"
+
+
 class Misconfigured(PlatformError):
     """A setting is missing or wrong; the detail names it and says what to do."""
 
