@@ -19,7 +19,12 @@ from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 if TYPE_CHECKING:
     from tests.plugins.servers import Server
 
-pytest_plugins = ["tests.plugins.stack", "tests.plugins.servers", "tests.plugins.browser"]
+pytest_plugins = [
+    "tests.plugins.stack",
+    "tests.plugins.servers",
+    "tests.plugins.browser",
+    "tests.plugins.sandboxes",
+]
 
 # Two cores shared by parallel workers say nothing about the code's speed; `make bench` does.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from hubblewave_pipelines import __version__
-from hubblewave_pipelines.commands import check, deadletters, keys, tenants, transfers
+from hubblewave_pipelines.commands import check, deadletters, keys, sandbox, tenants, transfers
 from hubblewave_pipelines.commands.answer import (
     AsJson,
     DataDir,
@@ -35,6 +35,7 @@ app.add_typer(deadletters.app, name="deadletters")
 app.command("export")(transfers.export)
 app.command("import")(transfers.import_file)
 app.command("watch")(transfers.watch)
+app.command("sandbox")(sandbox.sandbox)
 
 ApiPort = Annotated[
     int | None, typer.Option(help="0 picks a free one [HUBBLEWAVE_API_PORT, default 8080].")
