@@ -27,6 +27,9 @@ def _actor(column: str) -> str:
         " (select json_build_object('type', 'revert', 'id', r.id, 'name', j.file_name)"
         " from hubblewave.import_reverts r join hubblewave.import_jobs j on j.id = r.import_id"
         f" where r.id = {column}),"
+        " (select json_build_object('type', 'sync', 'id', r.id, 'name', j.name)"
+        " from hubblewave.sync_runs r join hubblewave.sync_jobs j on j.tenant_id = r.tenant_id"
+        f" and j.id = r.job_id where r.id = {column}),"
         f" json_build_object('type', 'unknown', 'id', {column}, 'name', null)) end"
     )
 

@@ -202,7 +202,13 @@ _TELL_JOB = ",".join(
     " completed_at = now(), error = jsonb_build_object('code', %(code)s::text,"
     " 'detail', ended.error) from ended where ended.kind = 'revert'"
     " and ended.state in ('failed', 'cancelled') and r.id = ended.ref_id"
-    " and r.tenant_id = ended.tenant_id and r.status in ('pending', 'processing'))"
+    " and r.tenant_id = ended.tenant_id and r.status in ('pending', 'processing')),"
+    " told_sync as (update hubblewave.sync_runs s set status = ended.state,"
+    " completed_at = now(), error = case when ended.state = 'failed' then jsonb_build_object("
+    "'code', %(code)s::text, 'detail', ended.error) end"
+    " from ended where ended.kind = 'sync' and ended.state in ('failed', 'cancelled')"
+    " and s.id = ended.ref_id and s.tenant_id = ended.tenant_id"
+    " and s.status in ('pending', 'running'))"
 )
 
 
