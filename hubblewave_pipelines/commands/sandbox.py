@@ -36,6 +36,10 @@ def sandbox(
     clock: Annotated[
         str | None, typer.Option(help="Where its clock starts (ISO 8601); without, now.")
     ] = None,
+    switch: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, a switch of the vendor's own; may be repeated."),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address it listens on.")] = "127.0.0.1",
     json: AsJson = False,
 ) -> None:
@@ -43,7 +47,9 @@ def sandbox(
     with refusals(json):
         try:
             start = None if clock is None else instant(clock)
-            made = build(vendor, _options(records, seed, start, fault, outage, edits_per_second))
+            made = build(
+                vendor, _options(records, seed, start, fault, outage, edits_per_second, switch)
+            )
             bound = serving.bind(port, host)
         except (ValueError, KeyError) as error:
             raise Misconfigured(str(error.args[0])) from error
@@ -60,8 +66,15 @@ def _options(
     faults: list[str] | None,
     outages: list[str] | None,
     edits_per_second: float,
+    switches: list[str] | None,
 ) -> Options:
     now = Clock(start).now()
+    extra: dict[str, str] = {}
+    for switch in switches or ():
+        name, equals, value = switch.partition("=")
+        if not equals:
+            raise ValueError(f"{switch!r} is not NAME=VALUE.")
+        extra[name] = value
     return Options(
         records=records,
         seed=seed,
@@ -69,6 +82,7 @@ def _options(
         edits_per_second=edits_per_second,
         faults=tuple(Fault.parse(text) for text in faults or ()),
         outages=tuple(Outage.parse(text, now) for text in outages or ()),
+        extra=extra,
     )
 
 

@@ -5,7 +5,9 @@ from importlib import import_module
 from hubblewave_pipelines.sandboxes.app import Sandbox
 from hubblewave_pipelines.sandboxes.vendor import Options, Vendor
 
-VENDORS: dict[str, str] = {}
+VENDORS: dict[str, str] = {
+    "jira": "hubblewave_pipelines.sandboxes.jira",
+}
 
 
 def build(name: str, options: Options | None = None) -> Sandbox:

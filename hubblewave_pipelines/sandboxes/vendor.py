@@ -113,3 +113,8 @@ def befallen(request: Request, *kinds: FaultKind) -> Fault | None:
         return None
     request.scope["hubblewave.applied"] = True
     return fault
+
+
+def on(switch: Any) -> bool:
+    """Whether a switch of `Options.extra` is on; from the command line it comes as text."""
+    return str(switch).lower() in ("1", "true", "yes", "on")
