@@ -2,24 +2,24 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from hubblewave_pipelines.core.egress import Allow
-from hubblewave_pipelines.core.errors import BlockedTarget
+from hubblewave_pipelines.outbound.looking_up import (
+    DNS_SECONDS,
+    AddressInfo,
+    Lookup,
+    Unresolved,
+    permitted,
+    system_lookup,
+)
 
-# What `getaddrinfo` answers: (family, type, protocol, canonical name, socket address).
-AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, Any]
-Lookup = Callable[[str, int], Sequence[AddressInfo]]
-
-_DNS_SECONDS = 10.0
 _DNS_THREADS = 64
-_MAX_ANSWERS = 64
 
 
 @dataclass(slots=True)
@@ -34,17 +34,8 @@ class Dial:
 DIAL: ContextVar[Dial] = ContextVar("dial")
 
 
-class Unresolved(OSError):
-    """The name has no usable addresses."""
-
-
 class Refused(OSError):
     """The gate refused an address. Its text names none."""
-
-
-def system_lookup(host: str, port: int) -> Sequence[AddressInfo]:
-    """The operating system's resolver; blocks, possibly for long."""
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 class Gate(AbstractResolver):
@@ -68,11 +59,7 @@ class Gate(AbstractResolver):
 
         Raises Unresolved (no answer within 10 s, too many answers, no such name), BlockedTarget.
         """
-        answers = await self._answers(host, port)
-        if not 0 < len(answers) <= _MAX_ANSWERS:
-            raise Unresolved("the name has no usable number of addresses")
-        if not all(self._allow.permits(answer[4][0], port) for answer in answers):
-            raise BlockedTarget("The name has an address that is not public.", reason="address")
+        answers = permitted(await self._answers(host, port), port, self._allow)
         return [
             ResolveResult(
                 hostname=host,
@@ -95,7 +82,7 @@ class Gate(AbstractResolver):
             self._running[key] = running
             running.add_done_callback(lambda done: self._ended(key, done))
         try:
-            return await asyncio.wait_for(asyncio.shield(running), _DNS_SECONDS)
+            return await asyncio.wait_for(asyncio.shield(running), DNS_SECONDS)
         except TimeoutError as error:
             raise Unresolved("the name's servers did not answer in time") from error
         except (OSError, UnicodeError) as error:

@@ -5,8 +5,6 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Self
@@ -18,7 +16,9 @@ from yarl import URL
 
 from hubblewave_pipelines.core.egress import Allow, check_url
 from hubblewave_pipelines.core.errors import BlockedTarget
-from hubblewave_pipelines.delivery.gate import DIAL, Dial, Gate, Lookup, system_lookup
+from hubblewave_pipelines.core.retry_after import retry_after
+from hubblewave_pipelines.delivery.gate import DIAL, Dial, Gate
+from hubblewave_pipelines.outbound.looking_up import Lookup, system_lookup
 
 READ_BYTES = 64 * 1024
 KEPT_BYTES = 16 * 1024
@@ -190,7 +190,7 @@ async def post(
         headers=answer.headers,
         body=_text(bytes(answer.body[:KEPT_BYTES])),
         duration_ms=round((time.monotonic() - started) * 1000),
-        retry_after=_retry_after(answer.retry_after),
+        retry_after=retry_after(answer.retry_after),
     )
 
 
@@ -296,17 +296,3 @@ def _text(raw: bytes) -> str:
 def _text_of(value: str) -> str:
     """A header's value as PostgreSQL stores it; aiohttp carries other bytes as lone surrogates."""
     return _text(value.encode("utf-8", "surrogateescape"))
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds from now of a Retry-After (RFC 9110 10.2.3); None for one that cannot be read."""
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value[:12])
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())

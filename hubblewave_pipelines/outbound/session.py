@@ -1,12 +1,18 @@
-"""A session with one external system: every request that a connector makes, counted, bounded and retried."""
+"""A session with one external system as connectors see it: every request counted, bounded and retried."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from decimal import Decimal
+from typing import Any, Protocol
+
+import msgspec
 
 from hubblewave_pipelines.core.entity import Json
+from hubblewave_pipelines.core.errors import PartialAnswer
+
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +25,15 @@ class Answer:
     at: datetime
     url: str
 
-    def json(self) -> Json:
+    def json(self) -> Any:
         """Numbers with a fraction as Decimal. Raises PartialAnswer when the text is not all there."""
-        raise NotImplementedError
+        try:
+            return _DECODER.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise PartialAnswer(
+                "The system's answer is not whole JSON: it was cut off, or a page for people was sent"
+                " in its place."
+            ) from error
 
 
 class Streamed(Protocol):
@@ -36,16 +48,27 @@ class Streamed(Protocol):
 
 
 class Session(Protocol):
-    """`path` is relative to the base URL of the connector, or an absolute URL of the same origin
-    (another origin raises ForeignLink). `safe` requests (GET, and writes that carry a key or a
-    condition) may be sent again; an unsafe one that may have had its effect raises InDoubt.
+    """`path` is relative to the base URL of the connector (a leading `/` starts at the base URL's own
+    path), or an absolute URL of the same origin; another origin raises ForeignLink unless the vendor's
+    manners say otherwise. `safe` requests (by default GET, HEAD and OPTIONS; say so for writes that
+    carry a key or a condition) may be sent again; an unsafe one that may have had its effect raises
+    InDoubt. `params` are percent-encoded, spaces as %20.
 
     Raises ConnectionRefusedByPolicy, Unauthorized, QuotaSpent, VendorUnavailable, PartialAnswer,
-    InDoubt or VendorRefused (any other status that `accept` does not name).
+    InDoubt or VendorRefused (any status beside 2xx that `accept` does not name).
     """
 
     base_url: str
-    requests: int  # sent so far, retries included
+
+    @property
+    def requests(self) -> int:
+        """Sent so far, retries and token requests included."""
+        ...
+
+    @property
+    def retries(self) -> int:
+        """How many of the requests were sent because an earlier one came to nothing."""
+        ...
 
     def request(
         self,
@@ -72,4 +95,8 @@ class Session(Protocol):
 
     def wait(self, seconds: float) -> None:
         """Sleep for a poll, as the run's cancellation allows."""
+        ...
+
+    def redacted(self, text: str) -> str:
+        """The text without the connection's secrets; for what the system said and people shall read."""
         ...

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Sequence
 
-from hubblewave_pipelines.delivery.gate import AddressInfo, Lookup
+from hubblewave_pipelines.outbound.looking_up import AddressInfo, Lookup
 
 
 def answers(*addresses: str) -> Lookup:

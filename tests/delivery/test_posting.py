@@ -12,8 +12,8 @@ import pytest
 
 from hubblewave_pipelines.core.egress import Allow, parse_allow
 from hubblewave_pipelines.delivery import gate
-from hubblewave_pipelines.delivery.gate import AddressInfo, Lookup, system_lookup
 from hubblewave_pipelines.delivery.posting import ErrorClass, Posted, open_session, post
+from hubblewave_pipelines.outbound.looking_up import AddressInfo, Lookup, system_lookup
 from tests.delivery.resolving import answers
 from tests.plugins.receiver import Request, receiving, reply
 
@@ -207,7 +207,7 @@ def test_F12_failures_of_the_dns_are_of_class_dns_and_end_in_time() -> None:
 def test_F12_a_stalled_name_costs_one_thread_and_nobody_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gate, "_DNS_SECONDS", 0.3)
+    monkeypatch.setattr(gate, "DNS_SECONDS", 0.3)
     release, stalled = threading.Event(), []
 
     def lookup(host: str, port: int) -> Sequence[AddressInfo]:
