@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from hubblewave_pipelines.storage import tenants
 from hubblewave_pipelines.storage.database import Database, Role
-from hubblewave_pipelines.storage.migrate import migrate
 from hubblewave_pipelines.storage.tenants import Tenant
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
+from hubblewave_pipelines.sync.installing import install
 
 if TYPE_CHECKING:
     from tests.plugins.servers import Server
@@ -43,7 +43,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A server of this test alone, which it may stop."""
     postgres = EmbeddedPostgres(tmp_path / "postgres", options={"fsync": "off"})
     postgres.start()
-    migrate(postgres.url("hubblewave"))
+    install(postgres.url("hubblewave"))
     yield postgres
     if postgres.alive():
         postgres.stop()
@@ -54,7 +54,7 @@ def template(server: "Server") -> str:
     """The name of a migrated database that tests clone."""
     with psycopg.connect(server.url("postgres", user="postgres"), autocommit=True) as connection:
         connection.execute("create database template_hubblewave owner hubblewave")
-    migrate(server.url("template_hubblewave"))
+    install(server.url("template_hubblewave"))
     return "template_hubblewave"
 
 

@@ -18,10 +18,10 @@ from hubblewave_pipelines.commands.answer import (
     settings_with,
 )
 from hubblewave_pipelines.core.log import configure_log
-from hubblewave_pipelines.storage.migrate import migrate as migrate_database
 from hubblewave_pipelines.supervisor import first_start
 from hubblewave_pipelines.supervisor.state import Ready, database_url, stored_at
 from hubblewave_pipelines.supervisor.up import run as run_platform
+from hubblewave_pipelines.sync.installing import install
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -79,7 +79,7 @@ def migrate(data_dir: DataDir = None, json: AsJson = False) -> None:
     with refusals(json):
         settings = settings_with(data_dir=data_dir)
         url = database_url(settings)
-        revision = migrate_database(url)
+        revision = install(url)
         dagster = first_start.migrate_dagster(settings.model_copy(update=stored_at(settings)))
         if json:
             print_json({"revision": revision, "dagster": dagster})

@@ -71,7 +71,12 @@ class Connector(Protocol):
 
 
 class ConnectorModule(Protocol):
-    """What each vendor's package offers to the registry."""
+    """What each vendor's package (`connectors/<vendor>/__init__.py`) offers to the registry.
+
+    `TYPE.config` is a JSON Schema with at least `baseUrl`, where the session starts; `TYPE.credentials`
+    is made by `core.credentials.credentials_schema(kinds...)`. A package may also have `MANNERS`
+    (`outbound.manners.Manners`): where tokens come from, how quota is told, what becomes of foreign links.
+    """
 
     TYPE: ConnectorType
 

@@ -148,6 +148,12 @@ class Credentials:
         )
 
 
+REJECTED = (
+    "The system has refused these credentials for good. Sign in again there, and put the new"
+    " credentials into the connector."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """Credentials as they are stored now. `generation` grows with every change; `rejected` says that the

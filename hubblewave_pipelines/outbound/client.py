@@ -12,7 +12,6 @@ from typing import Self, TypeVar
 
 import httpx
 import msgspec
-import structlog
 
 from hubblewave_pipelines.core.bucket import Quota
 from hubblewave_pipelines.core.egress import Allow, check_url
@@ -42,7 +41,7 @@ from hubblewave_pipelines.outbound.vault import Vault
 
 T = TypeVar("T")
 
-_log = structlog.get_logger()
+logger = logging.getLogger(__name__)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEPT_BYTES = 64 * 1024  # of a refusal's body
 _NAP = 0.5  # seconds between looks at whether the run is cancelled
@@ -208,12 +207,12 @@ class HttpSession:
                 self._heed(asked, of_loss(asked, error), error)
                 continue
             status = response.status_code
-            _log.debug(
-                "vendor request",
-                request=self._redact(asked.shown),
-                status=status,
-                attempt=asked.attempt,
-                seconds=round(time.monotonic() - started, 3),
+            logger.debug(
+                "%s answered %d in %.3f s (attempt %d)",
+                self._redact(asked.shown),
+                status,
+                time.monotonic() - started,
+                asked.attempt,
             )
             self._quota = self.manners.quota(response.headers) or self._quota
             if 200 <= status < 300 or status in asked.accept:

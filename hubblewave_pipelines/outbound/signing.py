@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from hubblewave_pipelines.core.credentials import OAUTH, CredentialKind, Credentials, Held
+from hubblewave_pipelines.core.credentials import OAUTH, REJECTED, CredentialKind, Credentials, Held
 from hubblewave_pipelines.core.errors import PartialAnswer, Unauthorized, VendorUnavailable
 from hubblewave_pipelines.outbound.redaction import Redactor
 from hubblewave_pipelines.outbound.session import Answer
-from hubblewave_pipelines.outbound.vault import REJECTED, Vault
+from hubblewave_pipelines.outbound.vault import Vault
 
 _JWT_SECONDS = 180
 _JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from hubblewave_pipelines.core.credentials import Credentials, Held
+from hubblewave_pipelines.core.credentials import REJECTED, Credentials, Held
 from hubblewave_pipelines.core.errors import Unauthorized
 
 Renewal = Callable[[Credentials], Credentials]
@@ -26,12 +26,6 @@ class Vault(Protocol):
         ...
 
 
-REJECTED = (
-    "The system has refused these credentials for good. Sign in again there, and put the new"
-    " credentials into the connector."
-)
-
-
 class MemoryVault:
     """The credentials of one process."""
 
@@ -45,10 +39,10 @@ class MemoryVault:
     def renew(self, stale: int, renewal: Renewal) -> Held:
         with self._lock:
             held = self._held
-            if held.generation != stale:
-                return held
             if held.rejected:
                 raise Unauthorized(REJECTED)
+            if held.generation != stale:
+                return held
             try:
                 renewed = renewal(held.credentials)
             except Unauthorized:

@@ -208,7 +208,13 @@ _TELL_JOB = ",".join(
     "'code', %(code)s::text, 'detail', ended.error) end"
     " from ended where ended.kind = 'sync' and ended.state in ('failed', 'cancelled')"
     " and s.id = ended.ref_id and s.tenant_id = ended.tenant_id"
-    " and s.status in ('pending', 'running'))"
+    " and s.status in ('pending', 'running')),"
+    " told_ask as (update hubblewave.connector_asks a set status = ended.state,"
+    " completed_at = now(), error = case when ended.state = 'failed' then jsonb_build_object("
+    "'code', %(code)s::text, 'detail', ended.error) end"
+    " from ended where ended.kind in ('check', 'discover')"
+    " and ended.state in ('failed', 'cancelled') and a.id = ended.ref_id"
+    " and a.tenant_id = ended.tenant_id and a.status in ('pending', 'processing'))"
 )
 
 

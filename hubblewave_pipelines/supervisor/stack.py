@@ -11,7 +11,6 @@ from pydantic import SecretStr
 from hubblewave_pipelines.core.errors import Misconfigured
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, Role
-from hubblewave_pipelines.storage.migrate import migrate
 from hubblewave_pipelines.storage.secret_keys import key_file, make_key_file
 from hubblewave_pipelines.supervisor import first_start, guard, probes, programs
 from hubblewave_pipelines.supervisor.children import Child, Watch
@@ -19,6 +18,7 @@ from hubblewave_pipelines.supervisor.logs import Output
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 from hubblewave_pipelines.supervisor.runtime import make_runtime, remove_runtime
 from hubblewave_pipelines.supervisor.state import Ready, State, remove_state, write_state
+from hubblewave_pipelines.sync.installing import install
 
 _GRACE = 10.0  # seconds a stage of children has to stop
 _STILL_WAITING = 20.0  # seconds after which we say what is missing
@@ -58,7 +58,7 @@ class Stack:
         settings = self.settings
         environment = self._environment()
         url = settings.require_database_url()
-        self._output.say(f"database schema at revision {migrate(url)}")
+        self._output.say(f"database schema at revision {install(url)}")
         self._owner = Database(url, Role.OWNER, size=1)
         first_start.make_first_tenant(self._owner)
         if settings.secret_key is None and make_key_file(key_file(settings)):
