@@ -125,6 +125,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.router.routes.append(WebSocketRoute("/graphql", graphql_socket))
     app.state.documents = docs.Documents(fixed)
     # Whatever no fixed path claims: one handler for the records of all entities.
-    app.router.default = records.application(PREFIX)
+    app.router.default = records.application(PREFIX, app.state.documents.served.fixed)
     app.add_middleware(Gateway, settings=chosen)
     return app

@@ -3,7 +3,7 @@
 The entity is found in the caller's catalog, so no route is ever registered for one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from api.context import Context, identify
 from api.history import history, restore
 from api.idempotency import fingerprint, idempotency_key, once
 from api.lists import listing, querying, reading
+from api.openapi_fixed import Fixed
 from api.preferences import preferred_return, require_preferences
 from api.reads import read
 from api.related import related_records
@@ -193,8 +194,29 @@ async def _write(handler: Writing, call: Call) -> Response:
     return await perform(call.request, "write", work)
 
 
-def application(prefix: str) -> ASGIApp:
+class _Claimed:
+    """What fixed paths begin with, which no plural does, and what they answer.
+
+    A path that begins like them and was not claimed names something that cannot be there, such as
+    an id that is none.
+    """
+
+    def __init__(self, fixed: Sequence[Fixed]) -> None:
+        self._forms = [(form.path.split("/")[1:], form.method) for form in fixed]
+        self.words = frozenset(form[0] for form, _ in self._forms)
+
+    def methods(self, steps: Sequence[str]) -> list[str]:
+        return [
+            method
+            for form, method in self._forms
+            if len(form) == len(steps)
+            and all(a == b or a.startswith("{") for a, b in zip(form, steps, strict=True))
+        ]
+
+
+def application(prefix: str, fixed: Sequence[Fixed]) -> ASGIApp:
     """The ASGI application for everything under `prefix` that no fixed path claims."""
+    claimed = _Claimed(fixed)
 
     async def records(connection: Connection, receive: Receive, send: Send) -> None:
         if connection["type"] == "websocket":  # not accepted: its client reads status 403
@@ -207,12 +229,18 @@ def application(prefix: str) -> ASGIApp:
         route, handlers = _found(rest)
         if not path.startswith(f"{prefix}/") or not plural or "" in rest or not handlers:
             raise NotFound(f"There is nothing at {path}.")
-        request.state.route = f"{prefix}/{{plural}}{route}"
-        handler = handlers.get(request.method)
-        if handler is None:
-            allow = ", ".join(handlers)
+        offers: Collection[str] = handlers
+        if plural in claimed.words:
+            offers = claimed.methods((plural, *rest))
+        else:
+            request.state.route = f"{prefix}/{{plural}}{route}"
+        if offers and request.method not in offers:
+            allow = ", ".join(offers)
             raise MethodNotAllowed(f"{path} answers {allow}.", allow=allow)
         await identify(request)  # refuse the nameless and the hasty before reading what they send
+        if plural in claimed.words:
+            raise NotFound(f"There is nothing at {path}.")
+        handler = handlers[request.method]
         require_accept(request)
         require_preferences(request.headers, *_heeded(handler))
         if isinstance(handler, Writing):

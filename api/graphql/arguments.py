@@ -48,7 +48,7 @@ def read_filter(entity: Entity, arguments: Mapping[str, Any], conditions: Condit
     return parts[0] if len(parts) == 1 else All(tuple(parts))
 
 
-def _sort_text(arguments: Mapping[str, Any]) -> str | None:
+def sort_text(arguments: Mapping[str, Any]) -> str | None:
     """`sort` or `orderBy` as REST's `sort`. Raises Refused."""
     one, several = arguments.get("sort"), arguments.get("orderBy")
     if one is not None and several is not None:
@@ -67,7 +67,8 @@ def _key(key: Mapping[str, Any]) -> str:
     return f"{descending}{name}{'.nullsFirst' if key.get('nullsFirst') else ''}"
 
 
-def _whole(value: Any, name: str, most: int) -> int:
+def whole(value: Any, name: str, most: int) -> int:
+    """Raises Refused."""
     if not isinstance(value, int) or not 1 <= value <= most:
         raise Refused("range", f"{name} must be a whole number from 1 to {most}")
     return value
@@ -104,8 +105,8 @@ def read_list(
     if relay and paging:
         raise Refused("exclusive", "pagination excludes first, after, last and before")
     paging = relay or paging
-    size = _whole(paging.get("pageSize", DEFAULT_SIZE), "pageSize", MAX_SIZE)
-    page = _whole(paging.get("page", 1), "page", DEEPEST_ROW)
+    size = whole(paging.get("pageSize", DEFAULT_SIZE), "pageSize", MAX_SIZE)
+    page = whole(paging.get("page", 1), "page", DEEPEST_ROW)
     if page * size > DEEPEST_ROW:
         raise Refused("range", f"page ends beyond row {DEEPEST_ROW}; walk with after: endCursor")
     places = [name for name in ("after", "before") if name in paging]
@@ -115,7 +116,7 @@ def read_list(
         entity,
         (),
         filter=read_filter(entity, arguments, conditions),
-        sort=read_sort(entity, _sort_text(arguments), catalog),
+        sort=read_sort(entity, sort_text(arguments), catalog),
         page=page,
         page_size=size,
     )

@@ -4,7 +4,6 @@ A tenant of 1,000 entities has a schema of 100,000 parts, of which a document na
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cached_property
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,14 +12,10 @@ T = TypeVar("T")
 class Lazy(Mapping[str, T]):
     """Reads as a dict would; going through all values makes all of them."""
 
-    def __init__(self, names: Callable[[], Collection[str]], make: Callable[[str], T]) -> None:
-        self._named = names
+    def __init__(self, names: Collection[str], make: Callable[[str], T]) -> None:
+        self._names = names
         self._make = make
         self._made: dict[str, T] = {}
-
-    @cached_property
-    def _names(self) -> Collection[str]:
-        return self._named()
 
     def __getitem__(self, name: str) -> T:
         made = self._made.get(name)

@@ -7,7 +7,7 @@ statement per relation and arguments, whatever the number of records above it.
 
 import asyncio
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,9 @@ from graphql import DocumentNode, ExecutionResult, GraphQLError, GraphQLResolveI
 
 from api.graphql.arguments import read_list
 from api.graphql.documents import Operation, invalid
+from api.graphql.groups import MEASURES
 from api.graphql.naming import Form, Verb, connection_field
+from api.graphql.planning import Planner
 from api.graphql.sealing import sealed
 from hubblewave_pipelines.core.entity import Entity, Json
 from hubblewave_pipelines.core.filters import Conditions
@@ -30,6 +32,7 @@ from hubblewave_pipelines.core.shapes import (
     Info,
     Listing,
     Node,
+    Part,
     Place,
     Told,
 )
@@ -37,7 +40,7 @@ from hubblewave_pipelines.storage.compiler import select_shape, select_shaped
 from hubblewave_pipelines.storage.database import AsyncTransaction
 
 _FREE = tuple(Told(fact.value, fact) for fact in Fact if fact not in COUNTS)
-_COUNTED = (Told(Fact.TOTAL_ITEMS.value, Fact.TOTAL_ITEMS),)
+_TOTAL = Told(Fact.TOTAL_ITEMS.value, Fact.TOTAL_ITEMS)
 
 
 class _Batch:
@@ -71,11 +74,23 @@ class _Batch:
             future.set_result(found.get(key))
 
 
-class _Page:
-    """A page as the library walks it: its rows, what it says of itself, and how it is counted."""
+_Parts = Callable[[Part, Hashable], Awaitable[Any]]
 
-    def __init__(self, found: Mapping[str, Any], count: Any) -> None:
-        self.edges, self.info, self.count = found["edges"], found["pageInfo"], count
+
+class _Page:
+    """A page as the library walks it: its rows, what it says of itself, and how another part of it
+    is read."""
+
+    def __init__(self, entity: Entity, found: Mapping[str, Any], part: _Parts) -> None:
+        self.entity, self.part = entity, part
+        self.edges, self.info = found["edges"], found["pageInfo"]
+
+    async def count(self) -> Any:
+        return await self.part(_TOTAL, "total")
+
+
+class _Group(dict[str, Any]):
+    """A group of records; its members have the names of the document."""
 
 
 class Loading:
@@ -93,6 +108,7 @@ class Loading:
         }
         self._conditions = Conditions(self._catalog)
         self._batch = _Batch()
+        self._planner = Planner(operation, operation.variables(given), secret)
         self.statements = 0
 
     async def data(self) -> dict[str, Any]:
@@ -119,7 +135,12 @@ class Loading:
         if source is None:
             return self._root(name, arguments)
         if isinstance(source, _Page):
-            return self._of_page(source, name)
+            return (
+                self._groups(source, info) if name == "aggregate" else self._of_page(source, name)
+            )
+        if isinstance(source, _Group):
+            found = source[str(info.path.key)]
+            return _Group(found) if name in MEASURES else found
         entity = self._entities.get(info.parent_type.name)
         if entity is None or name in source:
             found = source[name]
@@ -139,6 +160,11 @@ class Loading:
             return -(-int(await page.count()) // int(size))
 
         return {**page.info, Fact.TOTAL_ITEMS: page.count, Fact.TOTAL_PAGES: pages}
+
+    async def _groups(self, page: _Page, info: GraphQLResolveInfo) -> Any:
+        part = self._planner.groups("groups", page.entity, info.field_nodes, 1)
+        place = tuple(step for step in info.path.as_list() if isinstance(step, str))
+        return [_Group(found) for found in await page.part(part, place)]
 
     def _root(self, name: str, arguments: Mapping[str, Any]) -> Any:
         if name == "schemaVersion":
@@ -162,10 +188,10 @@ class Loading:
         query = self._query(entity, arguments)
         found = await self._shape(_page(query, None))
 
-        async def count() -> Any:
-            return (await self._shape(_total(query, None)))[Fact.TOTAL_ITEMS]
+        async def part(part: Part, kind: Hashable) -> Any:
+            return (await self._shape(Listing("page", query, (part,))))[part.name]
 
-        return _Page(found, count)
+        return _Page(entity, found, part)
 
     async def _shape(self, listing: Listing) -> dict[str, Any]:
         self.statements += 1
@@ -216,11 +242,12 @@ class Loading:
         kind = (entity.id, hop.relation.id, msgspec.json.encode(arguments))
         found = await self._batched(entity, _page(query, hop), kind, record_id)
 
-        async def count() -> Any:
-            counted = await self._batched(entity, _total(query, hop), (*kind, "total"), record_id)
-            return counted[Fact.TOTAL_ITEMS]
+        async def part(part: Part, of: Hashable) -> Any:
+            listing = Listing("page", query, (part,), hop)
+            read = await self._batched(entity, listing, (*kind, of), record_id)
+            return read[part.name]
 
-        return _Page(found, count)
+        return _Page(hop.target, found, part)
 
     async def _batched(
         self, entity: Entity, listing: Listing, kind: Hashable, record_id: UUID
@@ -238,7 +265,3 @@ def _page(query: Query, hop: Hop | None) -> Listing:
     return Listing(
         "page", query, (Edges("edges", (Place("cursor"), node)), Info("pageInfo", _FREE)), hop
     )
-
-
-def _total(query: Query, hop: Hop | None) -> Listing:
-    return Listing("page", query, _COUNTED, hop)

@@ -1,6 +1,6 @@
 """What everything is called in a tenant's GraphQL schema: its types, and its root fields."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -19,6 +19,12 @@ class Form(StrEnum):
     BULK_UPDATE = "BulkUpdateInput"
     BULK_RESULT = "BulkResult"
     BULK_ITEM = "BulkItem"
+    AGGREGATE = "Aggregate"
+    VALUE_COUNTS = "ValueCounts"
+    DISTINCT_COUNTS = "DistinctCounts"
+    SUMS = "Sums"
+    AVERAGES = "Averages"
+    EXTREMES = "Extremes"
 
 
 class Verb(StrEnum):
@@ -52,28 +58,52 @@ class Root(NamedTuple):
 SHARED = ("Int", "Decimal", "JSON", "PageInfo", "PaginationInput", "SortInput", "SortOrder")
 
 
-_ENDINGS = tuple((form, form.value) for form in Form)
+_FORMS = tuple((form, form.value) for form in Form)
+# What another entity's name may end in before the rest of this type's name: `OrderFilter` has an
+# `OrderFilterInput` as `Order` has.
+_SHORTER = {
+    form: tuple(
+        len(other.value) for other in Form if other is not form and form.value.endswith(other.value)
+    )
+    for form in Form
+}
 
 
 def type_name(form: Form, entity: Entity, catalog: Catalog) -> str:
-    """An entity's own name always is its record type; where another type's name is taken by an
-    entity, it ends in an underscore, which no entity's name does.
+    """An entity's own name always is its record type; where another type's name is taken, it ends
+    in an underscore, which no entity's name does: by an entity, or by a type of one with a longer name.
     """
     name = f"{entity.name}{form.value}"
-    taken = form is not Form.OBJECT and (catalog.named(name) is not None or name in SHARED)
-    return f"{name}_" if taken else name
+    if form is Form.OBJECT:
+        return name
+    taken = int(name in SHARED)
+    for length in _SHORTER[form]:
+        taken += catalog.named(name[: len(name) - length]) is not None
+    return name + "_" * taken
 
 
-def type_names(catalog: Catalog) -> dict[str, tuple[Form, Entity]]:
-    """Every type of every entity by name."""
-    found = {
-        entity.name + ending: (form, entity) for form, ending in _ENDINGS for entity in catalog
-    }
-    # Names are right but where two were made, or one of everybody's: made again, the long way.
-    clashes = [name for name in SHARED if name in found]
-    if not clashes and len(found) == len(_ENDINGS) * len(catalog.entities):
-        return found
-    return {type_name(form, entity, catalog): (form, entity) for entity in catalog for form in Form}
+class TypeNames(Mapping[str, tuple[Form, Entity]]):
+    """Every type of every entity by name; a name is looked up without making all of them."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __getitem__(self, name: str) -> tuple[Form, Entity]:
+        bare = name.rstrip("_")
+        for form, ending in _FORMS:
+            if bare.endswith(ending):
+                entity = self._catalog.named(bare[: len(bare) - len(ending)])
+                if entity is not None and type_name(form, entity, self._catalog) == name:
+                    return form, entity
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        for form in Form:
+            for entity in self._catalog:
+                yield type_name(form, entity, self._catalog)
+
+    def __len__(self) -> int:
+        return len(_FORMS) * len(self._catalog.entities)
 
 
 def _capital(name: str) -> str:

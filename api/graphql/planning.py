@@ -13,9 +13,10 @@ from graphql.execution.values import get_argument_values
 
 from api.graphql.arguments import read_list
 from api.graphql.documents import Operation, invalid
+from api.graphql.groups import MEASURES, RECORDS, groups, measured
 from api.graphql.naming import Form, Root, connection_field
 from hubblewave_pipelines.core.entity import Entity
-from hubblewave_pipelines.core.errors import CursorMismatch, QueryTooLarge
+from hubblewave_pipelines.core.errors import CursorMismatch, QueryInvalid, QueryTooLarge
 from hubblewave_pipelines.core.filters import Conditions
 from hubblewave_pipelines.core.hops import Hop, hop_of
 from hubblewave_pipelines.core.query import ID, Comparison, Operator, column_of
@@ -24,11 +25,16 @@ from hubblewave_pipelines.core.shapes import (
     Constant,
     Edges,
     Fact,
+    Grouped,
+    Groups,
     Info,
     Items,
     Listing,
+    Measured,
+    Measures,
     Member,
     Node,
+    OfGroup,
     One,
     Part,
     Place,
@@ -158,9 +164,11 @@ class Planner:
                 conditions=self._conditions,
                 secret=self._secret,
             )
-        except (Refused, CursorMismatch) as refused:
-            code = refused.code
-            raise self._refusal(refused.detail, nodes, code) from refused
+        except CursorMismatch as refused:
+            located = self._refusal(refused.detail, nodes, None).context["located"]
+            raise CursorMismatch(refused.detail, located=located) from refused
+        except Refused as refused:
+            raise self._refusal(refused.detail, nodes, refused.code) from refused
         shown = rows * query.page_size
         if bare:
             items = Items(key, self.record(entity, nodes, shown))
@@ -171,7 +179,10 @@ class Planner:
             key,
             query,
             tuple(
-                self._part(name, entity, connection, inner, shown) for name, inner in parts.items()
+                self.groups(name, entity, inner, rows)
+                if inner[0].name.value == "aggregate"
+                else self._part(name, entity, connection, inner, shown)
+                for name, inner in parts.items()
             ),
             hop,
         )
@@ -198,6 +209,44 @@ class Planner:
                     tuple(self._edge(name, entity, edge, at, shown) for name, at in inner.items()),
                 )
         return Constant(key, connection.name)
+
+    def groups(self, key: str, entity: Entity, nodes: _Nodes, rows: int) -> Groups:
+        """The field `aggregate` of a page around each of at most `rows` records."""
+        arguments = self.arguments(self.schema.object(Form.CONNECTION, entity), nodes)
+        group = self.schema.object(Form.AGGREGATE, entity)
+        try:
+            members = [
+                self._of_group(name, entity, group, inner)
+                for name, inner in self.collected_below(group, nodes).items()
+            ]
+            found = groups(key, entity, arguments, members, self.schema.catalog)
+        except Refused as refused:
+            raise self._refusal(refused.detail, nodes, refused.code) from refused
+        self.charge(rows, COUNT_COST)
+        values = len(members) + len(found.asked.measures)
+        self.charge(rows, values * (found.asked.page_size if found.asked.groups else 1))
+        return found
+
+    def _of_group(
+        self, key: str, entity: Entity, group: GraphQLObjectType, nodes: _Nodes
+    ) -> OfGroup:
+        name = nodes[0].name.value
+        if name == "group":
+            return Grouped(key)
+        if name == "count":
+            return Measured(key, RECORDS)
+        if name not in MEASURES:
+            return Constant(key, group.name)
+        values = self.schema.object(MEASURES[name], entity)
+        return Measures(
+            key,
+            tuple(
+                Constant(at, values.name)
+                if inner[0].name.value == "__typename"
+                else measured(entity, at, name, inner[0].name.value)
+                for at, inner in self.collected_below(values, nodes).items()
+            ),
+        )
 
     def _edge(
         self, key: str, entity: Entity, edge: GraphQLObjectType, nodes: _Nodes, shown: int
@@ -232,7 +281,7 @@ class Planner:
             self.schema.graphql, self.operation.fragments, self.variables, parent, nodes
         )
 
-    def _refusal(self, message: str, nodes: _Nodes, code: str | None) -> Exception:
+    def _refusal(self, message: str, nodes: _Nodes, code: str | None) -> QueryInvalid:
         field = nodes[0].name.value
         extensions: dict[str, Any] = {}
         if code is not None:

@@ -5,11 +5,17 @@ from typing import Any
 
 import msgspec
 
-from hubblewave_pipelines.core.errors import PlatformError, QueryInvalid, QuerySyntax, QueryTooLarge
+from hubblewave_pipelines.core.errors import (
+    CursorMismatch,
+    PlatformError,
+    QueryInvalid,
+    QuerySyntax,
+    QueryTooLarge,
+)
 
 # What is wrong with the document itself. A client that asks for application/json is told so with
 # status 200, as clients older than application/graphql-response+json expect.
-OF_DOCUMENTS = (QueryInvalid, QuerySyntax, QueryTooLarge)
+OF_DOCUMENTS = (QueryInvalid, QuerySyntax, QueryTooLarge, CursorMismatch)
 
 
 def errors_of(

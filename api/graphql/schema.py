@@ -4,6 +4,7 @@ Parts are made programmatically from the frozen catalog. The library's own schem
 for validation, coercion and introspection; nothing is ever executed by it but introspection.
 """
 
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
@@ -25,6 +26,7 @@ from graphql import (
 from graphql.type import GraphQLInputType, GraphQLOutputType
 
 from api.graphql import naming
+from api.graphql.groups import GROUP, GROUPING, MEASURES, measure_fields
 from api.graphql.lazy import Lazy
 from api.graphql.naming import Form, Root, Verb
 from api.graphql.scalars import JSON, Int, scalar_of
@@ -61,7 +63,7 @@ class TenantSchema:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._forms = naming.type_names(catalog)
+        self._forms = naming.TypeNames(catalog)
         self._roots: dict[str, dict[str, Root]] = {}
 
     def roots(self, name: str) -> dict[str, Root]:
@@ -85,9 +87,9 @@ class TenantSchema:
         schema.query_type = known["Query"]  # type: ignore[assignment]
         schema.mutation_type = known.get("Mutation")  # type: ignore[assignment]
         schema.subscription_type = known.get("Subscription")  # type: ignore[assignment]
-        everything = {**dict.fromkeys(known), **dict.fromkeys(self._forms)}
         schema.type_map = Lazy(  # type: ignore[assignment]
-            lambda: everything, lambda name: known.get(name) or self._made(name)
+            ChainMap(known, self._forms),  # type: ignore[arg-type]
+            lambda name: known.get(name) or self._made(name),
         )
         return schema
 
@@ -103,7 +105,7 @@ class TenantSchema:
         made = GraphQLObjectType(name, {})
         # Where the library would keep what it made of a thunk.
         made.__dict__["fields"] = Lazy(
-            lambda: {**dict.fromkeys(self.roots(name)), **dict.fromkeys(fixed)},
+            {**self.roots(name), **fixed},
             lambda field: fixed.get(field) or self._root_field(self.roots(name)[field]),
         )
         return made
@@ -146,6 +148,12 @@ class TenantSchema:
                 return GraphQLInputObjectType(name, lambda: self._quantifiers(entity))
             case Form.BULK_UPDATE:
                 return GraphQLInputObjectType(name, lambda: self._update_fields(entity))
+            case Form.AGGREGATE:
+                return GraphQLObjectType(name, lambda: self._group_fields(entity))
+            case Form.VALUE_COUNTS | Form.DISTINCT_COUNTS | Form.SUMS | Form.AVERAGES:
+                return GraphQLObjectType(name, lambda: measure_fields(entity, form))
+            case Form.EXTREMES:
+                return GraphQLObjectType(name, lambda: measure_fields(entity, form))
             case Form.BULK_RESULT:
                 return GraphQLObjectType(name, lambda: self._result_fields(entity))
             case Form.BULK_ITEM:
@@ -195,12 +203,24 @@ class TenantSchema:
     def _connection_fields(self, entity: Entity) -> dict[str, GraphQLField]:
         record = GraphQLNonNull(self.object(Form.OBJECT, entity))
         edge = GraphQLNonNull(self.object(Form.EDGE, entity))
+        group = GraphQLNonNull(self.object(Form.AGGREGATE, entity))
         return {
             "items": GraphQLField(GraphQLNonNull(GraphQLList(record))),
             "edges": GraphQLField(GraphQLNonNull(GraphQLList(edge))),
             "pageInfo": GraphQLField(GraphQLNonNull(PageInfo)),
             "totalCount": GraphQLField(INT, description="As pageInfo.totalItems."),
+            "aggregate": GraphQLField(
+                GraphQLNonNull(GraphQLList(group)),
+                GROUPING,
+                description="Of all records that pass the filter, whatever the page.",
+            ),
         }
+
+    def _group_fields(self, entity: Entity) -> dict[str, GraphQLField]:
+        found = {"group": GROUP, "count": GraphQLField(INT, description="How many records.")}
+        for name, form in MEASURES.items():
+            found[name] = GraphQLField(GraphQLNonNull(self.object(form, entity)))
+        return found
 
     def _edge_fields(self, entity: Entity) -> dict[str, GraphQLField]:
         return {

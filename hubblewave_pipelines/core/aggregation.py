@@ -92,7 +92,8 @@ class Aggregation:
     page_size: int
 
 
-def _measure(entity: Entity, function: Function, name: str) -> Measure:
+def measure_of(entity: Entity, function: Function, name: str) -> Measure:
+    """What a function makes of a field, or of records (`*`). Raises Refused."""
     if name == "*" and function is Function.COUNT:
         return Measure(function, None)
     column = find_column(entity, name)
@@ -111,7 +112,8 @@ def _measures(entity: Entity, found: Given) -> tuple[Measure, ...]:
             continue
         names = dict.fromkeys(name for text in texts for name in text.split(","))
         measures += [
-            found.read(parameter, partial(_measure, entity, Function(word), name)) for name in names
+            found.read(parameter, partial(measure_of, entity, Function(word), name))
+            for name in names
         ]
     if not found.measures:
         found.fault("aggregate", "required", "name what to compute, like aggregate[count]=*")
@@ -165,6 +167,25 @@ def _sort(
         found[name] = Ranking(known[name], key.startswith("-"))
     rest = (Ranking(group) for group in groups if group.name not in found)
     return (*found.values(), *rest)
+
+
+def aggregation_of(
+    entity: Entity,
+    measures: Iterable[Measure],
+    *,
+    group_by: str | None,
+    sort: str | None,
+    asked: Filter,
+    page: int,
+    size: int,
+    catalog: Catalog,
+) -> Aggregation:
+    """The same from parts that are read already; `group_by` and `sort` as in an address. Raises Refused."""
+    wanted = tuple(dict.fromkeys(measures))
+    if len(wanted) > MAX_MEASURES:
+        raise Refused("range", f"computes more than {MAX_MEASURES} things")
+    groups = _groups(entity, group_by, catalog)
+    return Aggregation(entity, wanted, groups, asked, _sort(sort, groups, wanted), page, size)
 
 
 def parse_aggregation(

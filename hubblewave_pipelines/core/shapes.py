@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
+from hubblewave_pipelines.core.aggregation import Aggregation, Measure
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.hops import Hop
 from hubblewave_pipelines.core.query import All, Column, Filter, Query
@@ -100,7 +101,45 @@ class Edges:
     parts: tuple[Place | Node | Constant, ...]
 
 
-Part: TypeAlias = Info | Items | Edges | Told | Constant
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """What a group's records have in common, as an object."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One measure of a group, under a name."""
+
+    name: str
+    measure: Measure
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """An object of measures of a group."""
+
+    name: str
+    parts: tuple[Measured | Constant, ...]
+
+
+OfGroup: TypeAlias = Grouped | Measured | Measures | Constant
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """A list of the groups of all records that the listing would show on its pages.
+
+    The aggregation's own filter is not used.
+    """
+
+    name: str
+    asked: Aggregation
+    members: tuple[OfGroup, ...]
+
+
+Part: TypeAlias = Info | Items | Edges | Told | Groups | Constant
 
 
 @dataclass(frozen=True, slots=True)

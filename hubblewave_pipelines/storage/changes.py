@@ -16,8 +16,9 @@ from hubblewave_pipelines.core.feed import START, Feed, Place, before
 from hubblewave_pipelines.storage.database import Statement, statement
 from hubblewave_pipelines.storage.history_retention import DELETIONS_GONE, removed_until
 from hubblewave_pipelines.storage.history_table import history_table
+from hubblewave_pipelines.storage.json_values import as_json
 from hubblewave_pipelines.storage.physical import identifier, qualified
-from hubblewave_pipelines.storage.shown import as_json, record_object
+from hubblewave_pipelines.storage.shown import record_object
 from hubblewave_pipelines.storage.sql import Sql
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from hubblewave_pipelines.core.entity import FieldKind
 from hubblewave_pipelines.core.values import FALSE_WORDS, TEXT_KINDS, TRUE_WORDS
+from hubblewave_pipelines.storage.json_values import as_json
 from hubblewave_pipelines.storage.physical import SQL_TYPES, literal
-from hubblewave_pipelines.storage.shown import as_json
 
 _LEAST, _MOST = "-9223372036854775808", "9223372036854775807"
 _IN_RANGE = f"{{}}::numeric between {_LEAST} and {_MOST}"

@@ -9,9 +9,9 @@ from hubblewave_pipelines.core.export_request import Extract
 from hubblewave_pipelines.core.values import TEXT_KINDS
 from hubblewave_pipelines.storage.conditions import alias, where
 from hubblewave_pipelines.storage.database import Statement, statement
+from hubblewave_pipelines.storage.json_values import as_json
 from hubblewave_pipelines.storage.order import Joins, Order
 from hubblewave_pipelines.storage.physical import identifier, qualified
-from hubblewave_pipelines.storage.shown import as_json
 from hubblewave_pipelines.storage.sql import Sql
 
 # What makes a spreadsheet evaluate a cell when it comes first: = + - @ tab, line ends, and the

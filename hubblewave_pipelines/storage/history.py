@@ -10,9 +10,10 @@ from hubblewave_pipelines.core.query import columns_of
 from hubblewave_pipelines.core.versions import Version, versions_from
 from hubblewave_pipelines.storage.database import Statement, statement
 from hubblewave_pipelines.storage.history_table import former, history_table
+from hubblewave_pipelines.storage.json_values import as_json
 from hubblewave_pipelines.storage.physical import default_of, identifier, qualified
 from hubblewave_pipelines.storage.records import Written, returning
-from hubblewave_pipelines.storage.shown import as_json, record_object
+from hubblewave_pipelines.storage.shown import record_object
 from hubblewave_pipelines.storage.sql import Sql
 
 

@@ -6,12 +6,13 @@ sees (`api.graphql.sealing`).
 
 from collections.abc import Sequence
 
-from hubblewave_pipelines.core.entity import FieldKind
 from hubblewave_pipelines.core.query import Column, Expansion, Query
 from hubblewave_pipelines.core.shapes import (
+    COUNTS,
     Constant,
     Edges,
     Fact,
+    Groups,
     Info,
     Items,
     Listing,
@@ -23,35 +24,12 @@ from hubblewave_pipelines.core.shapes import (
     Told,
     records_of,
 )
+from hubblewave_pipelines.storage.aggregates import grouped, listed
 from hubblewave_pipelines.storage.conditions import alias, reached, where
+from hubblewave_pipelines.storage.json_values import as_json, json_object
 from hubblewave_pipelines.storage.order import Order
 from hubblewave_pipelines.storage.physical import identifier, qualified
-from hubblewave_pipelines.storage.sql import Sql, joined
-
-_PAIRS = 50  # a function takes at most 100 arguments
-_ISO = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""  # the session's time zone is UTC
-
-
-def as_json(kind: FieldKind, expression: str) -> str:
-    """A value of a kind as JSON shows it: decimals and times as text that loses nothing."""
-    if kind is FieldKind.DECIMAL:
-        return f"{expression}::text"
-    if kind is FieldKind.DATETIME:
-        return f"to_char({expression}, {_ISO})"
-    return expression
-
-
-def json_object(members: Sequence[tuple[str, Sql]]) -> Sql:
-    """An SQL expression of type json: an object of any number of members, names as parameters."""
-    if len(members) <= _PAIRS:
-        pairs = (Sql(["%s::text, "], [name]).append(value) for name, value in members)
-        return Sql(["json_build_object("]).append(joined(", ", pairs)).add(")")
-    found = Sql(["("])
-    for start in range(0, len(members), _PAIRS):
-        chunk = json_object(members[start : start + _PAIRS])
-        opening = "'{'" if start == 0 else " || ','"
-        found.add(f"{opening} || substr(left((").append(chunk).add(")::text, -1), 2)")
-    return found.add(" || '}')::json")
+from hubblewave_pipelines.storage.sql import Sql
 
 
 def record_object(
@@ -151,6 +129,8 @@ def _page(found: Listing, at: int) -> Sql:
     parts = _Parts(found, at, table, link, size, places, backward=backward)
     inside = [(part.name, parts.part(part)) for part in found.parts]
     sql = Sql(["(select "]).append(inside[0][1] if found.bare else json_object(inside))
+    if not any(map(_reads_rows, found.parts)):
+        return sql.add(")")
     sql.add(f" from (select *, row_number() over (order by {order.by(outputs=True)}) as _n")
     selected = ", ".join(f"{expression} as {output}" for output, expression in columns.items())
     sql.add(f" from (select {selected} from {table}{order.joins}")  # noqa: S608 - names pass `identifier`
@@ -160,6 +140,18 @@ def _page(found: Listing, at: int) -> Sql:
         sql.add(" offset %s", query.offset)
     # One row also where nothing is made of the rows, as of a page that only tells its size.
     return sql.add(f") {name}) {name} having true)")
+
+
+def _reads_rows(part: Part) -> bool:
+    """Whether a part is made of the rows of its page, not of all that the filter lets through."""
+    match part:
+        case Groups() | Constant():
+            return False
+        case Told():
+            return part.fact not in COUNTS
+        case Info():
+            return any(isinstance(fact, Told) and fact.fact not in COUNTS for fact in part.facts)
+    return True
 
 
 class _Parts:
@@ -188,6 +180,8 @@ class _Parts:
                 return self._listed(json_object([(p.name, self._edge(p)) for p in part.parts]))
             case Info():
                 return json_object([(fact.name, self._told(fact)) for fact in part.facts])
+            case Groups():
+                return self._grouped(part)
         return self._told(part)
 
     def _edge(self, part: Place | Node | Constant) -> Sql:
@@ -231,6 +225,11 @@ class _Parts:
     def _total(self) -> Sql:
         sql = Sql([f"(select count(*) from {self._table}"])  # noqa: S608 - names pass `identifier`
         return sql.append(where(self._query.filter, *self._link, at=self._at + 1)).add(")")
+
+    def _grouped(self, part: Groups) -> Sql:
+        sql = Sql(["(select "]).append(listed(part.asked, part.members))
+        conditions = where(self._query.filter, *self._link, at=self._at + 1)
+        return sql.append(grouped(part.asked, self._table, conditions, self._at + 1)).add(")")
 
     def _place(self, *, last: bool) -> Sql:
         number = f"least(count(*), {self._size})::int" if last else "1"

@@ -245,7 +245,7 @@ def test_what_cannot_be_read_is_refused_by_name_and_never_fails(
         ("{ orders(pagination: {pageSize: 0}) { items { id } } }", None, "graphql.invalid"),
         ("{ orders(pagination: {page: -1}) { items { id } } }", None, "graphql.invalid"),
         ("{ orders(pagination: {page: 999999999}) { items { id } } }", None, "graphql.invalid"),
-        ("{ orders(pagination: {after: \"made up\"}) { items { id } } }", None, "graphql.invalid"),
+        ("{ orders(pagination: {after: \"made up\"}) { items { id } } }", None, "request.cursor_mismatch"),
         ("{ orders(first: 5, last: 5) { items { id } } }", None, "graphql.invalid"),
         ("{ orders(q: \"\") { items { id } } }", None, "graphql.invalid"),
         ("{ nothing { id } }", None, "graphql.invalid"),
@@ -355,8 +355,22 @@ def test_another_tenants_cursor_and_records_are_nobodys(
     mine, theirs = asking(admin), asking(other_admin)
     page = "query ($c: String) { orders(first: 1, after: $c) { items { id number } pageInfo { endCursor } } }"
     found = mine(page)["data"]["orders"]
-    assert refused(theirs(page, {"c": found["pageInfo"]["endCursor"]})) == "graphql.invalid"
-    assert mine(page, {"c": found["pageInfo"]["endCursor"]})["data"]["orders"]["items"]
+    cursor = {"c": found["pageInfo"]["endCursor"]}
+    over_rest = other_admin.get("/api/v1/orders", params={"after": cursor["c"]}).json()
+    [error] = theirs(page, cursor)["errors"]
+    assert error["extensions"]["code"] == over_rest["code"] == "request.cursor_mismatch"
+    assert error["path"] == ["orders"]
+    sorted_else = page.replace("first: 1", 'first: 1, sort: {field: "number"}')
+    for other in (sorted_else, page.replace("first: 1", 'first: 1, filter: {number: "a"}')):
+        assert refused(mine(other, cursor)) == "request.cursor_mismatch"
+    within = page.replace("orders(first: 1,", 'customers { items { n: ordersConnection(q: "a",')
+    [error] = mine(within.replace("} }", "} } } }"), cursor)["errors"]
+    assert error["path"] == ["customers", "n"]
+    assert error["extensions"]["code"] == "request.cursor_mismatch"
+    strict = {"accept": "application/graphql-response+json"}
+    body = {"query": page, "variables": cursor}
+    assert other_admin.post("/graphql", json=body, headers=strict).status_code == 400
+    assert mine(page, cursor)["data"]["orders"]["items"]
     one = "query ($id: ID!) { order(id: $id) { number } }"
     assert theirs(one, {"id": found["items"][0]["id"]}) == {"data": {"order": None}}
     gone = "mutation ($id: ID!) { deleteOrder(id: $id) }"
@@ -452,6 +466,83 @@ def test_writing_many_records_with_the_outcome_of_each(admin: httpx.Client) -> N
     assert ask(delete, {"ids": []})["errors"][0]["extensions"]["status"] == 400
 
 
+def test_an_entity_that_demands_versions_demands_them_here(admin: httpx.Client) -> None:
+    note = {
+        "name": "Note",
+        "pluralName": "Notes",
+        "requireIfMatch": True,
+        "fields": [{"name": "text", "type": "text", "unique": True}],
+    }
+    admin.post("/api/v1/entities", json=note).raise_for_status()
+    ask = asking(admin)
+    made = ask('mutation { createNote(input: {text: "a"}) { id version } }')["data"]["createNote"]
+    given = {"id": made["id"]}
+    head = "mutation ($id: ID!, $v: Int) {"
+    update = head + ' n: updateNote(id: $id, input: {text: "b"}, ifVersion: $v) { version text } }'
+    delete = head + " n: deleteNote(id: $id, ifVersion: $v) }"
+    updates = (
+        head + ' n: updateNotes(input: [{id: $id, ifVersion: $v, set: {text: "b"}}]) { failed } }'
+    )
+    upserts = 'mutation { n: upsertNotes(key: "text", input: [{text: "a"}]) { failed } }'
+    deletes = "mutation ($id: ID!) { n: deleteNotes(ids: [$id]) { failed } }"
+    for document in (update, delete, updates, upserts, deletes):
+        variables = {} if document is upserts else given
+        found = ask(document, variables)
+        assert found["data"] is None, (document, found)
+        [error] = found["errors"]
+        assert error["path"] == ["n"]
+        wanted = ("record.precondition_required", 428)
+        assert (error["extensions"]["code"], error["extensions"]["status"]) == wanted, document
+    for document in (update, delete):
+        [error] = ask(document, {**given, "v": 7})["errors"]
+        assert error["extensions"]["code"] == "record.version_conflict", document
+    [error] = ask(updates, {**given, "v": 7})["errors"]
+    assert error["extensions"]["status"] == 409
+    assert ask(update, {**given, "v": 1})["data"]["n"] == {"version": 2, "text": "b"}
+    assert ask(delete, {**given, "v": 2})["data"] == {"n": True}
+
+
+def test_groups_of_records_and_of_related_records(ask: Ask) -> None:
+    document = """query ($by: [String!]) {
+      orders(pagination: {pageSize: 1}) { items { number } __typename
+        aggregate(groupBy: $by, sort: {field: "max.total", order: DESC}) {
+          __typename group n: count sum { total points __typename } max { total number placedOn } } }
+      customers(sort: {field: "name"}) { items { name ordersConnection(filter: {total_gte: 15}) {
+        aggregate { count avg { total } } } } }
+      all: orders(filter: {number: "nothing"}) { aggregate { group count min { createdAt } } } }"""
+    found = ask(document, {"by": ["customer.name", "placedOn.month"]})["data"]
+    assert [item["number"] for item in found["orders"]["items"]] == ["A1"]
+    first, second = found["orders"]["aggregate"]
+    assert first == {
+        "__typename": "OrderAggregate",
+        "group": {"customer.name": "Ada", "placedOn.month": "2026-01-01"},
+        "n": 3,
+        "sum": {"total": "30.50", "points": None, "__typename": "OrderSums"},
+        "max": {"total": "20.00", "number": "A3", "placedOn": "2026-01-31"},
+    }
+    assert second["sum"]["points"] == 2**60
+    assert [item["ordersConnection"]["aggregate"] for item in found["customers"]["items"]] == [
+        [{"count": 1, "avg": {"total": "20.0000000000000000"}}],
+        [{"count": 0, "avg": {"total": None}}],
+    ]
+    assert found["all"] == {"aggregate": [{"group": {}, "count": 0, "min": {"createdAt": None}}]}
+    for arguments, code in (
+        ('groupBy: "nothing"', "unknown"),
+        ('groupBy: ["number", "number"]', "duplicate"),
+        ('groupBy: "number,total"', "format"),
+        ('groupBy: "extra"', "operator"),
+        ('groupBy: "placedOn.hour"', "operator"),
+        ('sort: {field: "sum.total"}', "unknown"),
+        ('sort: {field: "count", nullsFirst: true}', "unknown"),
+        ("pageSize: 1001", "range"),
+        ("page: 0", "range"),
+    ):
+        refusal = ask(f"{{ orders {{ aggregate({arguments}) {{ count }} }} }}")
+        assert refused(refusal) == "graphql.invalid", arguments
+        [fault] = refusal["errors"][0]["extensions"]["errors"]
+        assert (fault["parameter"], fault["code"]) == ("aggregate", code), arguments
+
+
 def test_a_statement_too_complex_for_postgresql_is_answered_by_many(
     shop: httpx.Client, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,7 +583,7 @@ def test_the_schema_can_be_shown_and_names_do_not_clash(
     key = {"X-API-Key": make_key(owner_database, tenant)}
     with serving(shown) as url, httpx.Client(base_url=url, headers=key, timeout=30) as client:
         define(client)
-        for name in ("OrderInput", "OrderConnection", "Sort"):
+        for name in ("OrderInput", "OrderConnection", "OrderFilter", "Sort", "OrderSums"):
             body = {
                 "name": name,
                 "pluralName": f"{name}Many",
@@ -510,6 +601,10 @@ def test_the_schema_can_be_shown_and_names_do_not_clash(
         assert str(mutation.fields["createOrder"].args["input"].type) == "OrderInput_!"
         assert str(mutation.fields["createSort"].args["input"].type) == "SortInput_!"
         assert str(query.fields["orders"].type) == "OrderConnection_!"
+        # An entity with a longer name may have a type that a shorter one would have, too.
+        assert str(mutation.fields["createOrderFilter"].args["input"].type) == "OrderFilterInput!"
+        assert str(query.fields["orders"].args["filter"].type) == "OrderFilterInput_"
+        assert ask('{ orders(filter: {number: "x"}) { aggregate { sum { total } } } }')["data"]
         assert list(query.fields["orders"].args)[:3] == ["filter", "pagination", "sort"]
         assert schema.subscription_type is not None
         assert str(schema.subscription_type.fields["orderDeleted"].type) == "ID!"

@@ -255,6 +255,22 @@ MANY = {"Parent": [("children", "Child")], "Child": [("tags", "Tag")], "Tag": []
 FACTS = ["pageSize", "currentPage", "totalItems", "totalPages", "hasNextPage", "hasPreviousPage"]
 
 
+GROUPS = {
+    "Tag": ["", '(groupBy: "label")'],
+    "Parent": ["", '(groupBy: ["state", "day.month"], pageSize: 3)', "(page: 2)"],
+    "Child": ["", '(groupBy: "parent.state", orderBy: [{field: "count", order: DESC}])'],
+}
+MEASURES = (
+    ["min { label version }", "__typename"],
+    [
+        "sum { rank score total __typename }",
+        "avg { rank score total }",
+        "max { day seenAt label mail }",
+        "countDistinct { label done ref } countValues { id state }",
+    ],
+)
+
+
 def _record(draw: st.DrawFn, entity: str, depth: int) -> str:
     own = ["id", "version", "__typename", "label"]
     own += [] if entity == "Tag" else [*KINDS]
@@ -280,6 +296,10 @@ def _page(draw: st.DrawFn, entity: str, depth: int) -> str:
     if draw(st.booleans()):
         facts = draw(st.lists(st.sampled_from([*FACTS, "startCursor", "endCursor"]), min_size=1))
         parts.append(f"pageInfo {{ {' '.join(facts)} }} totalCount")
+    if draw(st.booleans()):
+        by = draw(st.sampled_from(GROUPS[entity]))
+        measures = draw(st.lists(st.sampled_from(MEASURES[entity != "Tag"]), max_size=2))
+        parts.append(f"aggregate{by} {{ count group {' '.join(measures)} }}")
     return f"{{ {' '.join(draw(st.permutations(parts)))} }}"
 
 
@@ -299,3 +319,55 @@ def documents(draw: st.DrawFn) -> str:
 def test_one_statement_answers_as_the_library_would(rig: Rig, document: str) -> None:
     compiled, loaded = rig.both(document, {})
     assert compiled == loaded, document
+
+
+@settings(law, max_examples=25)
+@given(
+    condition=terms(),
+    group=st.sampled_from(["", "state", "parent.state", "day.quarter", "seenAt.hour", "parentId"]),
+    more=st.sampled_from(["", "done"]),
+    descending=st.booleans(),
+)
+def test_groups_are_those_of_rest(
+    rig: Rig, condition: tuple[list[str], str, Any], group: str, more: str, descending: bool
+) -> None:
+    groups = [name for name in (group, more) if name]
+    parameters = {
+        "aggregate[count]": "*,label",
+        "aggregate[countDistinct]": "state,total",
+        "aggregate[sum]": "rank,total",
+        "aggregate[avg]": "score,total,rank",
+        "aggregate[min]": "day,label,total",
+        "aggregate[max]": "seenAt,mail,score",
+        "where": json.dumps(_where(*condition)),
+        "sort": f"{'-' if descending else ''}sum.total,count.*",
+        "pageSize": "5",
+    }
+    if groups:
+        parameters["groupBy"] = ",".join(groups)
+    answer = rig.client.get("/api/v1/children/aggregate", params=parameters).raise_for_status()
+    wanted = [
+        {
+            "group": {},
+            **item,
+            "count": item["count"]["*"],
+            "records": item["count"]["*"],
+            "countValues": {"label": item["count"]["label"]},
+        }
+        for item in answer.json()["items"]
+    ]
+    document = """query ($f: ChildFilterInput, $by: [String!], $order: SortOrder) {
+      children(filter: $f, pagination: {pageSize: 1}) { aggregate(groupBy: $by, pageSize: 5,
+        orderBy: [{field: "sum.total", order: $order}, {field: "count"}]) {
+          group count records: count countValues { label } countDistinct { state total }
+          sum { rank total }
+          avg { score total rank } min { day label total } max { seenAt mail score } } } }"""
+    variables = {
+        "f": _input(*condition),
+        "by": groups or None,
+        "order": "DESC" if descending else "ASC",
+    }
+    found = rig.ask(document, variables)["children"]["aggregate"]
+    assert found == wanted
+    compiled, loaded = rig.both(document, variables)
+    assert compiled == loaded
