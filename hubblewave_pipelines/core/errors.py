@@ -267,6 +267,12 @@ class ExportFailed(JobFailed):
     code, title = "export.failed", "Export failed"
 
 
+class SyncFailed(JobFailed):
+    """A sync cannot go on as it is configured: its mapping, entity or stream is not what it was."""
+
+    code, title = "sync.failed", "Sync failed"
+
+
 class VendorError(PlatformError):
     """An external system did not do what it was asked; the detail says what an admin can do about it."""
 
@@ -310,6 +316,12 @@ class PartialAnswer(VendorError):
 
     code, title = "vendor.partial_answer", "Incomplete answer"
     recovery = Recovery.RETRY
+
+
+class FilterIgnored(VendorError):
+    """The external system sent records that the request did not ask for: it ignored or misread the filter."""
+
+    code, title = "vendor.filter_ignored", "Filter ignored by the external system"
 
 
 class InDoubt(VendorError):

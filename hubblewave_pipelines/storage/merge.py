@@ -31,6 +31,8 @@ class Unplaced:
 
 def _match(plan: MergePlan, left: str, right: str) -> str:
     """Equal keys; a null never equals, so such rows are never duplicates."""
+    if plan.by_id:
+        return f"{left}.id = {right}.id"
     if not plan.keys:
         return "false"
     return " and ".join(f"{left}.{k.column} = {right}.{k.column}" for k in plan.keys)
@@ -307,7 +309,9 @@ def entangled(plan: MergePlan) -> Statement[tuple[int, str, str]]:
     """
     key = f"coalesce(row({', '.join(f's.{k.column}' for k in plan.keys)})::text, '')"
     nulls = " or ".join(f"s.{k.column} is null" for k in plan.keys)
-    key = f"case when {nulls} then 'row ' || s.row_no else {key} end"
+    key = (
+        "s.id::text" if plan.by_id else f"case when {nulls} then 'row ' || s.row_no else {key} end"
+    )
     parts = []
     for n, t in enumerate(plan.others):
         parts.append(

@@ -46,11 +46,17 @@ class MergePlan:
     only_unique: bool  # `unique` is one column, and the table has no other but the id
     catalog_version: int  # the definitions that the rows were checked by
     quiet: bool = False  # no events of records, whoever subscribes
+    by_id: bool = False  # a row is the record that has its id, and no other
 
     @property
     def writes_matches(self) -> bool:
         updating = self.strategy in (DuplicateStrategy.UPDATE, DuplicateStrategy.MERGE)
-        return bool(self.keys) and updating
+        return self.matching and updating
+
+    @property
+    def matching(self) -> bool:
+        """Whether a row can be an existing record."""
+        return self.by_id or bool(self.keys)
 
     @property
     def changing(self) -> tuple[Target, ...]:
@@ -85,6 +91,8 @@ def plan_merge(
     catalog: Catalog,
     maps: Sequence[FieldMap],
     options: ImportOptions,
+    *,
+    by_id: bool = False,
 ) -> MergePlan:
     targets = tuple(_target(entity, catalog, m) for m in maps)
     by_name = {t.name: t for t in targets}
@@ -99,9 +107,10 @@ def plan_merge(
         options.strategy,
         unique,
         keys_indexed=indexed or not keys,
-        only_unique=len(unique) == 1 == sum(f.unique for f in entity.fields),
+        only_unique=not by_id and len(unique) == 1 == sum(f.unique for f in entity.fields),
         catalog_version=catalog.version,
         quiet=options.emit_events in (EmitEvents.SUMMARY, EmitEvents.NONE),
+        by_id=by_id,
     )
 
 

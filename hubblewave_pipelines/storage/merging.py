@@ -208,7 +208,9 @@ class ChunkMerge:
     def _place(self, tx: Transaction, rows: range, standing: int, outcome: Merged) -> bool:
         """Insert what can be; whether `unplaced` holds rows that are to be decided on."""
         plan = self.plan
-        match_first = bool(plan.keys) and (self._expect_matches or not plan.keys_indexed)
+        match_first = plan.by_id or (
+            bool(plan.keys) and (self._expect_matches or not plan.keys_indexed)
+        )
         created = matched = 0
         if match_first:
             matched = max(tx.run(merge.create_matched(plan, rows)), 0)
@@ -234,7 +236,7 @@ class ChunkMerge:
             outcome.skipped += _matched(tx)
         elif plan.strategy is DuplicateStrategy.ERROR:
             outcome.faults += [_duplicate(plan, row) for row in tx.all(merge.matched())]
-        elif plan.keys:
+        elif plan.matching:
             self._write_matches(tx, outcome)
         refused = self._refuse(
             tx, outcome, [*merge.incomplete(plan), *merge.taken(plan, updating=False)]
