@@ -8,6 +8,7 @@ from hubblewave_pipelines.sandboxes.vendor import Options, Vendor
 VENDORS: dict[str, str] = {
     "jira": "hubblewave_pipelines.sandboxes.jira",
     "servicenow": "hubblewave_pipelines.sandboxes.servicenow",
+    "salesforce": "hubblewave_pipelines.sandboxes.salesforce",
 }
 
 
