@@ -76,10 +76,16 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What changed in `[low, high)` by the cursor. None for `low`: since ever; for both: everything."""
+    """What changed in `[low, high)` by the cursor. None for `low`: since ever; for both: everything.
+
+    `token` is for systems with a change feed of their own: what the last page of the last live read
+    gave as its token, `{}` before the first; None where no tokens are kept. A plan may read from
+    there instead of from `low`; its slices then have no bounds, and its pages may tell of deletes.
+    """
 
     low: datetime | None = None
     high: datetime | None = None
+    token: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +113,16 @@ class Page:
 
     `position` (plain JSON) continues after this page, in another process and on another day as long
     as the system allows; None after the last page. `min_requests` is what this page would have cost
-    a perfect client, usually 1.
+    a perfect client, usually 1. `token` and `deleted`: see `Window.token`; the first comes with the
+    last page only.
     """
 
     columns: Mapping[str, Sequence[str | None]]
     position: Json | None
     rows: int
     min_requests: int = 1
+    token: Json | None = None
+    deleted: "tuple[Deleted, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
