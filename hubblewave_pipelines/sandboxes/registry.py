@@ -7,6 +7,7 @@ from hubblewave_pipelines.sandboxes.vendor import Options, Vendor
 
 VENDORS: dict[str, str] = {
     "jira": "hubblewave_pipelines.sandboxes.jira",
+    "sap": "hubblewave_pipelines.sandboxes.sap",
     "servicenow": "hubblewave_pipelines.sandboxes.servicenow",
     "salesforce": "hubblewave_pipelines.sandboxes.salesforce",
 }
