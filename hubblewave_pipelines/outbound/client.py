@@ -128,6 +128,9 @@ class HttpSession:
     def redacted(self, text: str) -> str:
         return self._redact(text)
 
+    def credential(self, name: str) -> str | None:
+        return self._sign_in.given(name)
+
     def wait(self, seconds: float) -> None:
         """Raises what `still` raises as soon as the run is cancelled."""
         until = time.monotonic() + seconds

@@ -100,3 +100,9 @@ class Session(Protocol):
     def redacted(self, text: str) -> str:
         """The text without the connection's secrets; for what the system said and people shall read."""
         ...
+
+    def credential(self, name: str) -> str | None:
+        """A member of the credentials as an admin gave them, for what speaks something else than
+        HTTP to the same system; whatever it is, `redacted` knows it.
+        """
+        ...

@@ -63,6 +63,11 @@ class SignIn:
             held = self._renewed(self._load())
         return _signed(held)
 
+    def given(self, name: str) -> str | None:
+        """A member of the credentials as they were given."""
+        held = self._held or self._load()
+        return held.credentials.given.get(name)
+
     def refused(self, generation: int) -> bool:
         """The system answered 401 to what was signed with `generation`: whether there is something newer now.
 
