@@ -8,6 +8,7 @@ from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.core.reading import Reading, below
 
 _AT = "#/options"
+_NO_DELIMITERS = '"\r\n\0. =+-@'  # the last four begin formulas
 _KEYS = ("delimiter", "encoding", "header", "raw", "compression", "fileName")
 _LONGEST_NAME = 200
 
@@ -79,7 +80,7 @@ def _mark(reading: Reading, body: dict[str, Json], default: str) -> str:
         return default
     value = "\t" if value in ("\\t", "tab") else value
     usable = isinstance(value, str) and len(value) == 1 and value.isascii()
-    if not usable or value in '"\r\n\0. ' or value.isalnum():
+    if not usable or value in _NO_DELIMITERS or value.isalnum():
         reading.fault(
             below(_AT, "delimiter"), "format", "delimiter must be one ASCII sign, such as , or ;"
         )

@@ -15,6 +15,7 @@ from hubblewave_pipelines.core.errors import ExportFailed
 from hubblewave_pipelines.core.export_formats import Compression
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WRITE_BACK = 8 << 20  # bytes that the kernel is told to put on disk while more are made
 _LEVEL = 4  # of deflate: half the time of the default for a twentieth more bytes
 
 
@@ -27,6 +28,7 @@ class HashedFile(io.RawIOBase):
         self._file = os.fdopen(handle, "wb", buffering=0)
         self._digest = hashlib.sha256()
         self.size = 0
+        self._sent = 0  # bytes on their way to the disk
 
     def writable(self) -> bool:
         return True
@@ -41,7 +43,16 @@ class HashedFile(io.RawIOBase):
         while left:
             left = left[self._file.write(left) :]
         self.size += len(view)
+        if self.size - self._sent >= _WRITE_BACK:
+            self._send_to_disk()
         return len(view)
+
+    def _send_to_disk(self) -> None:
+        """Lest the sync at the end waits for all of it."""
+        if hasattr(os, "posix_fadvise"):  # macOS has none
+            at, length = self._sent, self.size - self._sent
+            os.posix_fadvise(self._file.fileno(), at, length, os.POSIX_FADV_DONTNEED)
+        self._sent = self.size
 
     @property
     def sha256(self) -> bytes:

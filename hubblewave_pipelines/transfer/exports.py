@@ -31,7 +31,8 @@ from hubblewave_pipelines.storage.refusals import refusing
 from hubblewave_pipelines.transfer.ahead import ahead
 from hubblewave_pipelines.transfer.destinations import deliver
 from hubblewave_pipelines.transfer.export_file import Writing, writing
-from hubblewave_pipelines.transfer.writers import WRITERS
+from hubblewave_pipelines.transfer.formula_guard import guarded
+from hubblewave_pipelines.transfer.writers import WRITERS, Blocks
 
 _BLOCK = 1 << 20  # bytes; four are under way at a time
 _PARQUET_BLOCK = 16 << 20  # a row group
@@ -147,16 +148,17 @@ class _Export:
 
     def _rows(self, plan: _Plan, file: Writing) -> Snapshot:
         """Write every row of one snapshot."""
-        guarded = plan.format in GUARDED and not plan.options.raw
+        guards = plan.format in GUARDED and not plan.options.raw
         delimiter = plan.options.delimiter if plan.format in SEPARATED else ","
-        statement = copy_rows(plan.extract, guarded=guarded, delimiter=delimiter)
+        statement = copy_rows(plan.extract, quoted=guards, delimiter=delimiter)
         block = _PARQUET_BLOCK if plan.format is Format.PARQUET else _BLOCK
         with self.database.snapshot(self.tenant_id) as tx:
             snapshot = tx.one(current_snapshot())
             expected = tx.one(expected_rows(plan.extract.entity, plan.extract.filter))
             if snapshot is None:
                 raise AssertionError("a select without FROM has one row")
-            with ahead(tx.copy_out(statement, block)) as blocks:
+            with ahead(tx.copy_out(statement, block)) as made:
+                blocks = _guarded(made, delimiter) if guards else made
                 WRITERS[plan.format](
                     self._counted(blocks, _bounded(plan.extract, expected)),
                     [source.column for source in plan.extract.columns],
@@ -168,7 +170,7 @@ class _Export:
 
     def _counted(self, blocks: Iterable[tuple[bytes, int]], expected: int | None) -> Iterator[Any]:
         """The blocks, with a look at the job once a second."""
-        looked = 0.0
+        looked = time.monotonic()
         for block in blocks:
             yield block
             self.rows += block[1]
@@ -225,6 +227,11 @@ class _Export:
         if job.status == "failed":
             raise ExportFailed(str((job.error or {}).get("detail", "It has failed already.")))
         return _outcome(job)
+
+
+def _guarded(blocks: Blocks, delimiter: str) -> Blocks:
+    """A text in quotes is safe too where a spreadsheet expects another delimiter."""
+    return ((guarded(block, delimiter), rows) for block, rows in blocks)
 
 
 def _plain(run_id: str) -> str:

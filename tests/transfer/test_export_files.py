@@ -199,6 +199,15 @@ def test_the_manifest_says_what_is_in_the_file(exporting: Exporting) -> None:
     assert Path(outcome.path).parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_times_have_one_form_whatever_parts_of_a_second_they_have(exporting: Exporting) -> None:
+    seconds = ("0001-01-01T00:00:00", "0999-12-31T23:59:59", "9999-12-31T23:59:59")
+    parts = ("000000", "000001", "999999", "500000", "100000", "120000")
+    times = [f"{second}.{part}Z" for second in seconds for part in parts]
+    load(exporting, *({"at": time} for time in times))
+    data = exporting.file("Thing", fields=["at"], sort="at", options={"header": False})
+    assert data.decode().splitlines() == sorted(times)
+
+
 def test_compressed_files_hold_the_same(exporting: Exporting) -> None:
     load(exporting, FULL)
     plain = exporting.file("Thing", "xml")
