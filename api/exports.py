@@ -1,4 +1,4 @@
-"""/api/v1/exports: ask for a file of an entity's records, once or on a schedule; follow it, cancel it."""
+"""/api/v1/exports: ask for a file of an entity's records, once or on a schedule; follow, cancel and retry it."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from api.exports_shown import export_id_of, export_json, find_export
 from api.idempotency import fingerprint, idempotency_key, once
 from api.launching import launch
 from hubblewave_pipelines.core.asset_keys import export_key
+from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import Conflict, Fault, Invalid
 from hubblewave_pipelines.core.export_request import ExportRequest, parse_export
 from hubblewave_pipelines.core.given import Given
@@ -68,11 +69,15 @@ async def _accept(
         raise Conflict("The export was not stored; ask again.")
     if schedule is not None:
         return job, None
-    key = export_key(principal.tenant_slug, entity.slug)
-    asked = await context.tx.one(
+    return job, await _ask_run(context, job, entity)
+
+
+async def _ask_run(context: Context, job: ExportJob, entity: Entity) -> WorkRequest | None:
+    principal = context.principal
+    key = export_key(principal.tenant_slug, entity.slug, job.schedule_id)
+    return await context.tx.one(
         work.insert_request(principal.tenant_id, "export", job.id, key, principal.actor_id)
     )
-    return job, asked
 
 
 @router.post("")
@@ -163,6 +168,29 @@ async def cancel_export(export_id: str, context: Writing, request: Request) -> R
         raise Conflict(f"An export that is {settled.status} cannot be cancelled.")
     await context.tx.all(work.cancel_unclaimed(tenant_id, job.id))
     return JsonAnswer(export_json(await find_export(context, export_id), platform(request)), 202)
+
+
+@router.post("/{export_id}/retry")
+async def retry_export(export_id: str, found: Asking, request: Request) -> Response:
+    """Write the file of a failed or cancelled export again, of the rows that are there by then."""
+    held = platform(request)
+    with refusing():
+        async with held.database.transaction(found.principal.tenant_id) as tx:
+            context = Context(tx, found.principal, found.catalog, found.request_id)
+            before = await find_export(context, export_id)
+            entity = next((e for e in found.catalog if e.id == before.entity_id), None)
+            if entity is None:
+                raise Conflict(f"The entity {before.entity_name} is gone.")
+            if before.schedule is not None:
+                raise Conflict("A schedule cannot be retried; make it anew.")
+            job = await tx.one(exports.reopen_job(before.tenant_id, before.id))
+            if job is None:
+                raise Conflict(f"An export that is {before.status} cannot be retried.")
+            asked = await _ask_run(context, job, entity)
+        if asked is not None:
+            await launch(held, asked)
+    where = request.url.path.removesuffix("/retry")
+    return JsonAnswer(export_json(job, held), 202, {"Location": where})
 
 
 @router.delete("/{export_id}")

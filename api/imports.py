@@ -20,22 +20,14 @@ from api.launching import launch
 from api.uploads import Upload, receive_upload
 from hubblewave_pipelines.core.asset_keys import import_key
 from hubblewave_pipelines.core.entity import Entity
-from hubblewave_pipelines.core.errors import (
-    Conflict,
-    Invalid,
-)
-from hubblewave_pipelines.core.import_options import (
-    check_unique_fields,
-    parse_options,
-)
-from hubblewave_pipelines.core.mapping import as_json, folded, parse_mapping
+from hubblewave_pipelines.core.errors import Conflict
 from hubblewave_pipelines.core.parameters import parse_paging, refuse_parameters
-from hubblewave_pipelines.core.reading import Reading as Faults
 from hubblewave_pipelines.core.transform_schema import mapping_schema
 from hubblewave_pipelines.storage import imports, reverts, work
 from hubblewave_pipelines.storage.imports import ImportJob, NewImport
 from hubblewave_pipelines.storage.refusals import refusing
 from hubblewave_pipelines.storage.work import WorkRequest
+from hubblewave_pipelines.transfer.accepting import Arrival, accepted
 from hubblewave_pipelines.transfer.formats import Source
 
 router = APIRouter(prefix="/imports")
@@ -43,39 +35,24 @@ router = APIRouter(prefix="/imports")
 Known = Annotated[Caller, Depends(caller("read"))]
 
 
-def _checked(
-    upload: Upload, entity: Entity, found: Caller, source: Source, new_id: UUID
-) -> NewImport:
+def _checked(upload: Upload, entity: Entity, found: Caller, source: Source) -> NewImport:
     """The job for an upload. Raises Invalid with every fault of mapping and options at once."""
-    faults = Faults()
-    asked = json_field(upload, "options")
-    options = parse_options(asked, faults)
-    mapping = folded(json_field(upload, "mapping"), asked, entity, source.columns, faults)
-    maps = parse_mapping(
-        mapping,
+    principal = found.principal
+    return accepted(
+        Arrival(
+            path=upload.path,
+            name=upload.file_name,
+            size=upload.size,
+            sha256=upload.sha256,
+            tenant_id=principal.tenant_id,
+            by=principal.actor_id,
+        ),
+        source,
         entity=entity,
         catalog=found.catalog,
-        header=source.columns,
-        reading=faults,
-        more=source.open,
-    )
-    check_unique_fields(options, maps, faults)
-    if faults.faults:
-        raise Invalid("The import cannot be accepted.", faults=faults.faults)
-    return NewImport(
-        id=new_id,
-        tenant_id=found.principal.tenant_id,
-        entity_id=entity.id,
-        entity_name=entity.name,
-        file_name=upload.file_name,
-        file_size=upload.size,
-        file_type=source.format.value,
-        file_sha256=upload.sha256,
-        spool_path=str(upload.path.resolve()),
-        mapping=as_json(maps),
-        options=options.as_json(),
-        detected=source.as_json(),
-        created_by=found.principal.actor_id,
+        mapping=json_field(upload, "mapping"),
+        options=json_field(upload, "options"),
+        new_id=uuid.uuid4(),
     )
 
 
@@ -127,7 +104,7 @@ async def _accept(
 ) -> tuple[ImportJob, WorkRequest]:
     """Write the job and ask for its run. Raises Invalid with every fault of the form."""
     entity = entity_of(upload, found)
-    new = await asyncio.to_thread(_checked, upload, entity, found, source, uuid.uuid4())
+    new = await asyncio.to_thread(_checked, upload, entity, found, source)
     principal = found.principal
     job = await context.tx.one(imports.insert_job(new))
     asked = await context.tx.one(
@@ -225,5 +202,5 @@ async def retry_import(import_id: str, found: Uploading, request: Request) -> Re
         if asked is not None:
             await launch(held, asked)
     return JsonAnswer(
-        import_json(job, held), 202, {"Location": str(request.url.path)[: -len("/retry")]}
+        import_json(job, held), 202, {"Location": request.url.path.removesuffix("/retry")}
     )

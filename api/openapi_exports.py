@@ -56,6 +56,13 @@ PATHS: Paths = {
     ("POST", "/exports/{export_id}/cancel"): Known(
         "write", {202: answer("The export.", _EXPORT)}, (), None, (409,)
     ),
+    ("POST", "/exports/{export_id}/retry"): Known(
+        "write",
+        {202: answer("The export; follow it at Location.", _EXPORT, "Location")},
+        (),
+        None,
+        (409,),
+    ),
     ("POST", "/exports/{export_id}/link"): Known(
         "read",
         {201: answer("The link.", ref("platform_ExportLink"))},

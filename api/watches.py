@@ -90,7 +90,7 @@ async def create_watch(context: Administering, request: Request) -> Response:
     mapping = body.get("mapping")
     if mapping is not None and not isinstance(mapping, list):
         faults.fault("#/mapping", "type", "mapping must be a list")
-    options = parse_options(body.get("options"), faults)
+    parse_options(body.get("options"), faults)
     if faults.faults or entity is None:
         raise Invalid("The watch cannot be made.", faults=faults.faults)
     made = await context.tx.one(
@@ -101,7 +101,7 @@ async def create_watch(context: Administering, request: Request) -> Response:
             url=url,
             pattern=pattern,
             mapping=mapping,
-            options=options.as_json(),
+            options=body.get("options") or {},
             created_by=context.principal.actor_id,
         )
     )

@@ -270,6 +270,28 @@ def request_cancel(tenant_id: UUID, job_id: UUID) -> Statement[ExportJob]:
     )
 
 
+def reopen_job(tenant_id: UUID, job_id: UUID) -> Statement[ExportJob]:
+    """A failed or cancelled export to pending; no row for any other, schedules included."""
+    query = (
+        update(export_jobs)
+        .where(
+            _e.tenant_id == tenant_id,
+            _e.id == job_id,
+            _e.status.in_(("failed", "cancelled")),
+            _e.schedule.is_(None),
+        )
+        .values(
+            status="pending",
+            cancel_requested=False,
+            error=None,
+            records_done=0,
+            started_at=None,
+            completed_at=None,
+        )
+    )
+    return compiled(query.returning(*_JOB), _job)
+
+
 def remove_job(tenant_id: UUID, job_id: UUID) -> Statement[ExportJob]:
     """Forget an export that is over; no row when it is not."""
     query = delete(export_jobs).where(

@@ -20,9 +20,8 @@ from fsspec import AbstractFileSystem
 
 from hubblewave_pipelines.core.asset_keys import import_key
 from hubblewave_pipelines.core.entity import Entity
-from hubblewave_pipelines.core.errors import ImportFailed, PlatformError
-from hubblewave_pipelines.core.import_options import check_unique_fields, parse_options
-from hubblewave_pipelines.core.mapping import as_json, parse_mapping
+from hubblewave_pipelines.core.errors import ImportFailed, Invalid, PlatformError
+from hubblewave_pipelines.core.import_options import parse_options
 from hubblewave_pipelines.core.reading import Reading
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage import imports, tenants, watches, work
@@ -30,6 +29,7 @@ from hubblewave_pipelines.storage.catalog import load_catalog
 from hubblewave_pipelines.storage.database import Database
 from hubblewave_pipelines.storage.imports import NewImport
 from hubblewave_pipelines.storage.watches import Watch, WatchedFile
+from hubblewave_pipelines.transfer.accepting import Arrival, accepted
 from hubblewave_pipelines.transfer.apart import inspect, limits_of
 from hubblewave_pipelines.transfer.destinations import opened
 from hubblewave_pipelines.transfer.locations import NotAllowed, allowed
@@ -37,6 +37,7 @@ from hubblewave_pipelines.transfer.locations import NotAllowed, allowed
 logger = logging.getLogger(__name__)
 UNCHANGED = timedelta(seconds=5)
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart")
+_FAULTS_SHOWN = 5
 _MOST = 10_000  # files of one watch looked at per scan
 
 
@@ -126,41 +127,35 @@ class _Scan:
                 local.unlink(missing_ok=True)
 
     def _checked(self, local: Path, file: WatchedFile, entity: Entity) -> NewImport:
-        """The import job of a file. Raises ImportFailed saying what is wrong with it."""
-        watch, faults = self.watch, Reading()
-        options = parse_options(watch.options, faults)
-        name = posixpath.basename(file.path)
-        source = inspect(local, name, options, limits_of(self.settings))
+        """The import job of a file. Raises PlatformError saying what is wrong with it."""
+        watch, name = self.watch, posixpath.basename(file.path)
+        source = inspect(
+            local, name, parse_options(watch.options, Reading()), limits_of(self.settings)
+        )
         with self.database.transaction(watch.tenant_id) as tx:
             catalog = load_catalog(tx, watch.tenant_id)
-        maps = parse_mapping(
-            watch.mapping,
-            entity=entity,
-            catalog=catalog,
-            header=source.columns,
-            reading=faults,
-            more=source.open,
-        )
-        check_unique_fields(options, maps, faults)
-        if faults.faults:
-            raise ImportFailed("; ".join(fault.detail for fault in faults.faults[:5]))
         with local.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").digest()
-        return NewImport(
-            id=uuid.uuid4(),
-            tenant_id=watch.tenant_id,
-            entity_id=entity.id,
-            entity_name=entity.name,
-            file_name=name,
-            file_size=local.stat().st_size,
-            file_type=source.format.value,
-            file_sha256=digest,
-            spool_path=str(local),
-            mapping=as_json(maps),
-            options=options.as_json(),
-            detected=source.as_json(),
-            created_by=watch.created_by or watch.id,
-        )
+        try:
+            return accepted(
+                Arrival(
+                    path=local,
+                    name=name,
+                    size=local.stat().st_size,
+                    sha256=digest,
+                    tenant_id=watch.tenant_id,
+                    by=watch.created_by or watch.id,
+                ),
+                source,
+                entity=entity,
+                catalog=catalog,
+                mapping=watch.mapping,
+                options=watch.options,
+                new_id=uuid.uuid4(),
+            )
+        except Invalid as invalid:
+            shown = "; ".join(fault.detail for fault in invalid.faults[:_FAULTS_SHOWN])
+            raise ImportFailed(shown) from invalid
 
     def _ask(self, new: NewImport, file: WatchedFile, key: list[str]) -> bool:
         """Job, request and ledger in one transaction: all of it once, or nothing."""

@@ -7,9 +7,10 @@ import sys
 import uuid
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.plugins.stack import Up
+from tests.plugins.stack import Up, eventually
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 
@@ -27,8 +28,6 @@ def hubblewave(stack: Up, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def entity(stack: Up) -> str:
-    import httpx
-
     name = f"Cargo{uuid.uuid4().hex[:8]}"
     fields = [
         {"name": "code", "type": "text", "required": True, "unique": True},
@@ -65,6 +64,36 @@ def test_a_file_goes_in_and_comes_out(stack: Up, entity: str, tmp_path: Path) ->
     assert packed.read_bytes()[:2] == b"\x1f\x8b"
     again = hubblewave(stack, "import", str(target), entity, "--unique", "code", "--json")
     assert (again.returncode, json.loads(again.stdout)["skippedRecords"]) == (0, 2)
+
+
+def test_a_watched_directory_is_imported_from(stack: Up, entity: str) -> None:
+    folder = stack.data_dir / "files" / "default" / f"in-{entity}"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text("code,weight\nA,1\nB,2\n")
+    asked = ("--pattern", "*.csv", "--unique", "code", "--strategy", "update", "--json")
+    done = hubblewave(stack, "watch", str(folder), entity, *asked)
+    assert done.returncode == 0, done.stderr
+    path = f"/api/v1/import-watches/{json.loads(done.stdout)['id']}"
+    with httpx.Client(
+        base_url=stack.ready["api_url"], headers={"X-API-Key": stack.api_key}, timeout=30
+    ) as client:
+
+        def imported() -> bool:
+            found = client.get(path).json()
+            assert found["lastError"] is None
+            return any(file["importId"] for file in found["files"])
+
+        eventually(imported, "the import of what arrived", seconds=240)
+        [file] = client.get(path).json()["files"]
+        url = f"/api/v1/imports/{file['importId']}"
+        eventually(lambda: client.get(url).json()["status"] == "completed", "its end", seconds=240)
+        assert client.get(url).json()["createdRecords"] == 2
+        assert client.delete(path).status_code == 204
+    said = hubblewave(stack, "watch", str(folder), entity).stdout
+    assert f"{folder}/ is watched" in said
+    refused = hubblewave(stack, "watch", "/etc", entity)
+    assert refused.returncode == 1
+    assert "HUBBLEWAVE_FILE_LOCATIONS" in refused.stderr
 
 
 def test_what_the_api_refuses_is_said_with_its_place(stack: Up, tmp_path: Path) -> None:

@@ -219,6 +219,7 @@ ASKS: Mapping[str, Sequence[Ask]] = {
     "GET /api/v1/exports/{export_id}/download": (Ask(f"{_EXPORT}/download"),),
     "HEAD /api/v1/exports/{export_id}/download": (Ask(f"{_EXPORT}/download"),),
     "POST /api/v1/exports/{export_id}/cancel": (Ask(f"{_EXPORT}/cancel"),),
+    "POST /api/v1/exports/{export_id}/retry": (Ask(f"{_EXPORT}/retry"),),
     "POST /api/v1/exports/{export_id}/link": (Ask(f"{_EXPORT}/link", body={}),),
     "GET /api/v1/event-types": (Ask("/event-types"),),
     "GET /api/v1/event-types/{name}": (Ask("/event-types/ENTITY.created"),),

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from hubblewave_pipelines.core.errors import ExportFailed
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database, statement
 from hubblewave_pipelines.storage.tenants import Tenant
@@ -123,6 +124,45 @@ def test_an_export_is_asked_for_followed_and_downloaded(
             statement("select type, data::json from hubblewave.events where type like 'export.%%'")
         )
     assert [(kind, data["totalRecords"]) for kind, data in events] == [("export.completed", 3)]
+
+
+def test_what_failed_or_was_cancelled_is_retried_and_nothing_else(
+    items: httpx.Client,
+    work_off: Callable[[str], str],
+    other_admin: httpx.Client,
+    owner_database: Database,
+) -> None:
+    asked = items.post(EXPORTS, json={"entity": "Item", "fields": ["code"], "sort": "code"})
+    url = asked.headers["location"]
+    assert items.post(f"{url}/retry").status_code == 409
+    assert items.post(f"{url}/cancel").json()["status"] == "cancelled"
+    assert work_off(asked.json()["id"]) == "cancelled"
+    assert other_admin.post(f"{url}/retry").status_code == 404
+    items.post("/api/v1/items", json={"code": "added later"})
+    again = items.post(f"{url}/retry")
+    assert (again.status_code, again.json()["status"]) == (202, "pending")
+    assert again.headers["location"] == url
+    assert items.post(f"{url}/retry").status_code == 409
+    assert work_off(asked.json()["id"]) == "completed"
+    assert items.get(url).json()["totalRecords"] == 101  # the rows of now
+    refused = items.post(f"{url}/retry")
+    assert (refused.status_code, refused.json()["code"]) == (409, "resource.conflict")
+
+    bad = {"entity": "Item", "fields": ["code"], "options": {"encoding": "latin-1"}}
+    items.post("/api/v1/items", json={"code": "\u65e5"})
+    failing = items.post(EXPORTS, json=bad).headers["location"]
+    with pytest.raises(ExportFailed):
+        work_off(failing.rpartition("/")[2])
+    assert items.get(failing).json()["error"]["code"] == "export.failed"
+    with owner_database.transaction() as tx:
+        assert tx.one(statement("select count(*) from hubblewave.work_requests")) == (3,)
+    retried = items.post(f"{failing}/retry").json()
+    assert (retried["status"], retried["error"], retried["completedAt"]) == ("pending", None, None)
+
+    schedule = items.post(EXPORTS, json={"entity": "Item", "schedule": "0 3 * * *"})
+    url = schedule.headers["location"]
+    assert items.post(f"{url}/cancel").json()["status"] == "cancelled"
+    assert "schedule" in items.post(f"{url}/retry").json()["detail"]
 
 
 def test_a_download_heeds_ranges(
