@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from starlette.routing import WebSocketRoute
 
 from api import (
+    connector_asks,
+    connectors,
     dead_letters,
     docs,
     downloads,
@@ -116,7 +118,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     running = (imports, preview, import_events, rejects, reverts, watches, exports, downloads, jobs)
     hooks = (dead_letters, webhook_deliveries, webhook_sending, webhooks, event_types)
-    areas = (docs, entities, *running, keys, *hooks)
+    systems = (connector_asks, connectors)
+    areas = (docs, entities, *running, keys, *hooks, *systems)
     fixed = [module.router for module in areas]
     for router in fixed:
         app.include_router(router, prefix=PREFIX)

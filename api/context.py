@@ -181,6 +181,14 @@ def caller(needed: Scope) -> Callable[..., Any]:
     return authenticated
 
 
+@asynccontextmanager
+async def transaction(request: Request, found: Caller) -> AsyncIterator[Context]:
+    """One transaction of a request that has several, because it waits for others in between."""
+    with refusing():
+        async with platform(request).database.transaction(found.principal.tenant_id) as tx:
+            yield Context(tx, found.principal, found.catalog, found.request_id)
+
+
 def context(needed: Scope) -> Callable[..., Any]:
     """A dependency that yields a Context. Use it as `Depends(context(...), scope="function")`,
     so that a failing commit is still an error response.

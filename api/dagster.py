@@ -20,7 +20,13 @@ REPOSITORY = "__repository__"
 # Of each kind of work: the job of its assets, where it has any, and the one for what is not in
 # the graph.
 ASSET_JOBS = {"import": "imports", "export": "exports"}
-ADHOC_JOBS = {"import": "import_adhoc", "export": "export_adhoc", "revert": "import_revert"}
+ADHOC_JOBS = {
+    "import": "import_adhoc",
+    "export": "export_adhoc",
+    "revert": "import_revert",
+    "check": "connector_ask",
+    "discover": "connector_ask",
+}
 # A launch is answered in 0.1 s; whoever waits longer is better served by the sensor.
 _TIMEOUT = httpx.Timeout(2.0, connect=0.5)
 

@@ -13,8 +13,8 @@ from api.conditions import etag, is_known, required_tags
 from api.context import Caller, caller, platform
 from hubblewave_pipelines.core.definition import as_json, tag_of
 from hubblewave_pipelines.core.entity import Catalog, Entity
-from hubblewave_pipelines.core.errors import Fault, MalformedRequest, NotFound
-from hubblewave_pipelines.core.parameters import parse_paging
+from hubblewave_pipelines.core.errors import NotFound
+from hubblewave_pipelines.core.parameters import parse_flags, parse_paging
 from hubblewave_pipelines.core.reading import suggestion
 from hubblewave_pipelines.storage.ddl import Changed, Step, Wish, change_definition, preview
 from hubblewave_pipelines.storage.refusals import refusing
@@ -23,25 +23,6 @@ router = APIRouter(prefix="/entities")
 
 Reader = Annotated[Caller, Depends(caller("read"))]
 Admin = Annotated[Caller, Depends(caller("admin"))]
-
-_FLAGS = {"true": True, "false": False}
-
-
-def _flags(request: Request, *known: str) -> dict[str, bool]:
-    """The true-or-false parameters of a change. Raises MalformedRequest for any other."""
-    flags = dict.fromkeys(known, False)
-    faults = []
-    for name, value in request.query_params.multi_items():
-        if name not in known:
-            detail = f"there is no parameter {name[:60]} here{suggestion(name[:60], known)}"
-            faults.append(Fault("unknown", detail, parameter=name[:60]))
-        elif value not in _FLAGS:
-            faults.append(Fault("type", f"{name} must be true or false", parameter=name))
-        else:
-            flags[name] = _FLAGS[value]
-    if faults:
-        raise MalformedRequest("The parameters cannot be read.", faults=faults)
-    return flags
 
 
 def _plan(steps: Sequence[Step]) -> Response:
@@ -119,7 +100,7 @@ def _defined(changed: Changed, status: int = 200, **headers: str) -> Response:
 @router.post("")
 async def create_entity(caller: Admin, request: Request) -> Response:
     """Define an entity; its records are served from the next request on."""
-    flags = _flags(request, "dryRun")
+    flags = parse_flags(request.query_params.multi_items(), "dryRun")
     wish = Wish(None, await read_json(request))
     if flags["dryRun"]:
         return await _planned(request, caller, wish)
@@ -132,7 +113,7 @@ async def create_entity(caller: Admin, request: Request) -> Response:
 async def replace_entity(name: str, caller: Admin, request: Request) -> Response:
     """Replace a definition. Members keep their identity by id, or by name where id is left out;
     another name for the same id is a rename, a member that is missing is removed."""
-    flags = _flags(request, "dryRun", "force")
+    flags = parse_flags(request.query_params.multi_items(), "dryRun", "force")
     _find(caller.catalog, name)
     tags = required_tags(request.headers)
     wish = Wish(name, await read_json(request), force=flags["force"], tags=tags)
@@ -144,7 +125,7 @@ async def replace_entity(name: str, caller: Admin, request: Request) -> Response
 @router.delete("/{name}")
 async def delete_entity(name: str, caller: Admin, request: Request) -> Response:
     """Remove an entity; with force=true even when it holds records, which are lost."""
-    flags = _flags(request, "dryRun", "force")
+    flags = parse_flags(request.query_params.multi_items(), "dryRun", "force")
     _find(caller.catalog, name)
     tags = required_tags(request.headers)
     wish = Wish(name, remove=True, force=flags["force"], tags=tags)

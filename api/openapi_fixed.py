@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from api import openapi_entities, openapi_exports, openapi_imports, openapi_keys, openapi_webhooks
+from api import (
+    openapi_connectors,
+    openapi_entities,
+    openapi_exports,
+    openapi_imports,
+    openapi_keys,
+    openapi_webhooks,
+)
 from api.openapi_known import TEXT, Known, Paths
 from api.openapi_parts import answer, in_path, operation, parameter
 from api.openapi_schemas import Schema
@@ -32,7 +39,14 @@ _DOCUMENT: Paths = {
     ),
 }
 # A new area of fixed paths is added here.
-_AREAS = (openapi_entities, openapi_imports, openapi_exports, openapi_keys, openapi_webhooks)
+_AREAS = (
+    openapi_entities,
+    openapi_imports,
+    openapi_exports,
+    openapi_keys,
+    openapi_webhooks,
+    openapi_connectors,
+)
 _KNOWN: Paths = {
     key: known
     for paths in (_DOCUMENT, *(area.PATHS for area in _AREAS))

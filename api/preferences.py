@@ -32,6 +32,15 @@ def _preferred(headers: Headers, name: str) -> str | None:
     return next((value for value in values if value in _VALUES[name]), None)
 
 
+def preferred_wait(headers: Headers, *, usual: float, most: float) -> float:
+    """For how many seconds an answer may be waited for (RFC 7240 4.3), within bounds."""
+    if "prefer" in headers:
+        for name, value in _given(headers):
+            if name == "wait" and value.isascii() and value.isdigit():
+                return min(float(value[:6]), most)
+    return usual
+
+
 def preferred_return(headers: Headers) -> Return | None:
     """Whether the answer to a write shows the record or only says that it was made."""
     return cast(Return | None, _preferred(headers, "return"))

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.body import JsonAnswer, read_json
-from api.context import platform
-from api.webhooks import Owner, answer, capture_events, transaction, verify
+from api.context import platform, transaction
+from api.webhooks import Owner, answer, capture_events, verify
 from api.webhooks_shown import find_webhook
 from hubblewave_pipelines.core.entity import Field, FieldKind, Json
 from hubblewave_pipelines.core.errors import Conflict, Fault, Invalid

@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from api.body import JsonAnswer, read_json
-from api.context import Administering, Caller, Context, caller, platform
+from api.context import Administering, Caller, Context, caller, platform, transaction
 from api.webhooks_shown import find_webhook, shown
 from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.core.errors import Conflict, Fault, Invalid, TransformFailed
@@ -35,14 +33,6 @@ Owner = Annotated[Caller, Depends(caller("admin"))]  # for what needs several tr
 
 _PREFIX_SHOWN = 10
 _OVERLAP_HOURS, _LONGEST_OVERLAP = 24, 168
-
-
-@asynccontextmanager
-async def transaction(request: Request, found: Caller) -> AsyncIterator[Context]:
-    """One transaction of a request that has several, because it waits for receivers in between."""
-    with refusing():
-        async with platform(request).database.transaction(found.principal.tenant_id) as tx:
-            yield Context(tx, found.principal, found.catalog, found.request_id)
 
 
 async def capture_events(request: Request, tenant_id: UUID, *events: str) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import psycopg
 import redis
 
+from hubblewave_pipelines.commands.connector_checks import checked
 from hubblewave_pipelines.core.errors import PlatformError
+from hubblewave_pipelines.core.stream import Level
 from hubblewave_pipelines.delivery.transforms import lock_down_fault, unavailable_because
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Role, conninfo
@@ -69,16 +71,31 @@ def _databases(settings: Settings, state: State | None) -> list[Finding]:
     else:
         programs = _try("embedded PostgreSQL", lambda: _programs(settings.data_dir))
         why = "`hubblewave up` is not running on this data directory"
-        later = ("database", "database roles", "database schema", "dagster storage")
+        later = ("database", "database roles", "database schema", "dagster storage", "connectors")
         return [programs, *(Finding(what, "skipped", why) for what in later)]
     if settings.dagster_database_url is not None:
         dagster_url = settings.dagster_database_url.get_secret_value()
-    return [
+    found = [
         _try("database", lambda: _server(url)),
         _try("database roles", lambda: _roles(url)),
         _try("database schema", lambda: _schema(url)),
         _try("dagster storage", lambda: _dagster(dagster_url)),
     ]
+    if any(finding.state == "wrong" for finding in found[:3]):
+        return [*found, Finding("connectors", "skipped", "they are in the database")]
+    return found + _connectors(settings, url)
+
+
+def _connectors(settings: Settings, url: str) -> list[Finding]:
+    """A warning is no reason to fail: what it says stands in the words."""
+    try:
+        found = [
+            Finding(f"connector {name}", "wrong" if level is Level.ERROR else "ok", words)
+            for name, level, words in checked(settings, url)
+        ]
+    except PlatformError as error:
+        return [Finding("connectors", "wrong", error.detail)]
+    return found or [Finding("connectors", "ok", "none is active")]
 
 
 class Wrong(Exception):

@@ -35,3 +35,8 @@ def export_key(tenant_slug: str, entity_slug: str, schedule_id: UUID | None = No
 def webhooks_key(tenant_slug: str) -> list[str]:
     """What a tenant's webhooks are sent; nothing makes it, checks watch it."""
     return ["webhooks", tenant_slug]
+
+
+def connector_key(tenant_slug: str, connector_id: UUID) -> list[str]:
+    """Asking an external system what it is and has: no asset, so never in the graph."""
+    return ["connector", tenant_slug, connector_id.hex[-12:]]

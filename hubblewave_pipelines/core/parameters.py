@@ -7,6 +7,7 @@ from typing import Any
 
 from hubblewave_pipelines.core.cursor import Seal
 from hubblewave_pipelines.core.entity import Catalog, Entity, Json
+from hubblewave_pipelines.core.errors import Fault, MalformedRequest
 from hubblewave_pipelines.core.filters import MAX_NODES, Conditions, find_column, search
 from hubblewave_pipelines.core.given import Given
 from hubblewave_pipelines.core.query import (
@@ -19,6 +20,7 @@ from hubblewave_pipelines.core.query import (
     View,
     columns_of,
 )
+from hubblewave_pipelines.core.reading import suggestion
 from hubblewave_pipelines.core.selections import DEFAULT_SIZE, MAX_SIZE, Selections
 from hubblewave_pipelines.core.sorting import read_sort
 from hubblewave_pipelines.core.views import (
@@ -34,6 +36,7 @@ from hubblewave_pipelines.core.views import (
 DEEPEST_ROW = 1_000_000  # offsets beyond it cost more than anybody means to pay
 
 _PAGING = ("page", "pageSize")
+_FLAGS = {"true": True, "false": False}
 FILTERS = ("where", "q")
 _SHOWN = ("fields", "expand")
 _SINGLE = (*_PAGING, "after", "before", "sort", *_SHOWN, "count", *FILTERS, *VIEWS)
@@ -82,6 +85,22 @@ def refuse_parameters(given: Iterable[tuple[str, str]]) -> None:
     found = Given.of_address(given)
     found.only(())
     found.done()
+
+
+def parse_flags(given: Iterable[tuple[str, str]], *known: str) -> dict[str, bool]:
+    """The true-or-false parameters of a change. Raises MalformedRequest for any other."""
+    flags, faults = dict.fromkeys(known, False), []
+    for name, value in given:
+        if name not in known:
+            detail = f"there is no parameter {name[:60]} here{suggestion(name[:60], known)}"
+            faults.append(Fault("unknown", detail, parameter=name[:60]))
+        elif value not in _FLAGS:
+            faults.append(Fault("type", f"{name} must be true or false", parameter=name))
+        else:
+            flags[name] = _FLAGS[value]
+    if faults:
+        raise MalformedRequest("The parameters cannot be read.", faults=faults)
+    return flags
 
 
 def parse_fields(entity: Entity, given: Iterable[tuple[str, str]]) -> tuple[Column, ...]:

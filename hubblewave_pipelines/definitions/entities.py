@@ -22,6 +22,7 @@ from hubblewave_pipelines.core.asset_keys import (
 from hubblewave_pipelines.core.definition import from_stored
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.definitions import exports
+from hubblewave_pipelines.definitions.asks import connector_ask
 from hubblewave_pipelines.definitions.exports import export_adhoc, tenant_exports
 from hubblewave_pipelines.definitions.history import history_retention, history_schedule
 from hubblewave_pipelines.definitions.imports import ASSET_JOB, import_adhoc, tenant_imports
@@ -170,6 +171,7 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
         import_adhoc,
         export_adhoc,
         import_revert,
+        connector_ask,
     ]
     if assets:
         launchable += [import_assets, export_assets]

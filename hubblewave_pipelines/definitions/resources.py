@@ -7,8 +7,10 @@ from uuid import UUID
 import dagster as dg
 
 from hubblewave_pipelines.settings import Settings
+from hubblewave_pipelines.storage.connector_asks import Ask
 from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.reverts import Revert
+from hubblewave_pipelines.sync.asking import run_ask
 from hubblewave_pipelines.transfer.exports import ExportOutcome, ExportProgress, run_export
 from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress, run_import
 from hubblewave_pipelines.transfer.reverts import run_revert
@@ -82,4 +84,12 @@ class Platform(dg.ConfigurableResource[None]):
             run_id=run_id,
             still_held=still_held,
             progress=progress,
+        )
+
+    def run_ask(
+        self, tenant_id: UUID, ask_id: UUID, *, run_id: str, still_held: Callable[[], None]
+    ) -> Ask:
+        """Check a connector, or discover what its system has."""
+        return run_ask(
+            self.database, self.settings, tenant_id, ask_id, run_id=run_id, still_held=still_held
         )

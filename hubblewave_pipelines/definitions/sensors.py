@@ -9,7 +9,7 @@ import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from hubblewave_pipelines.definitions import exports, imports, reverts
+from hubblewave_pipelines.definitions import asks, exports, imports, reverts
 from hubblewave_pipelines.definitions.imports import import_adhoc
 from hubblewave_pipelines.definitions.requested import ATTEMPT_TAG, run_tags
 from hubblewave_pipelines.definitions.resources import Platform
@@ -25,6 +25,8 @@ _JOBS = {
     "import": (imports.ASSET_JOB, imports.ADHOC_JOB),
     "export": (exports.ASSET_JOB, exports.ADHOC_JOB),
     "revert": (reverts.JOB, reverts.JOB),
+    "check": (asks.JOB, asks.JOB),
+    "discover": (asks.JOB, asks.JOB),
 }
 _FINISHED_BADLY = {DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS}
 

@@ -81,7 +81,8 @@ def test_the_location_loads_with_sockets_off_and_no_settings() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
-        "['event_retention', 'export_adhoc', 'history_retention', 'import_adhoc', 'import_revert',"
+        "['connector_ask', 'event_retention', 'export_adhoc', 'history_retention', 'import_adhoc',"
+        " 'import_revert',"
         " 'redrive_dead_letters', 'upload_retention']"
         " ['dispatch', 'reconcile', 'watch']"
     )

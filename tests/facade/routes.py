@@ -18,11 +18,11 @@ from api.gateway import PREFIX
 from tests.facade.conftest import settings_for
 
 # What may be asked for: a customer, an order, a tag, an import, an export, a key, a webhook, its
-# delivery, its dead letter and its replay by id; an entity by its name and by its plural; a page by
+# delivery, its dead letter and its replay by id, a connector and what it was asked; an entity by its name and by its plural; a page by
 # its cursor; a place in the feed by its token.
 PLACES = (
     *("CUSTOMER", "ORDER", "TAG", "IMPORT", "EXPORT", "APIKEY", "ENTITY", "PLURAL", "CURSOR"),
-    *("SINCE", "WEBHOOK", "DELIVERY", "LETTER", "REPLAY", "WATCH"),
+    *("SINCE", "WEBHOOK", "DELIVERY", "LETTER", "REPLAY", "WATCH", "CONNECTOR", "CHECKED"),
 )
 OWN = ("MYCUSTOMER", "MYORDER", "MYTAG")  # always the asking tenant's
 
@@ -114,6 +114,15 @@ _REPLAY = f"{_HOOK}/replays/{{replay_id:uuid}}"
 _DELIVERY = "/api/v1/webhooks/deliveries/{delivery_id:uuid}"
 _LETTER = "/api/v1/webhooks/dead-letters/{letter_id:uuid}"
 _WEBHOOK = {"url": "https://example.com/in", "events": ["import.completed"], "active": False}
+_SYSTEM = "/api/v1/connectors/{connector_id:uuid}"
+CONNECTOR = {
+    "type": "custom",
+    "config": {
+        "baseUrl": "https://crm.example",
+        "streams": [{"name": "s", "path": "/s", "key": "id", "fields": [{"name": "id"}]}],
+    },
+    "credentials": {"kind": "bearer", "token": "topsecret-token"},
+}
 _NO_FILTER = {"customerId": {"eq": "CUSTOMER", "nonsense": 1}}
 
 ASKS: Mapping[str, Sequence[Ask]] = {
@@ -263,6 +272,16 @@ ASKS: Mapping[str, Sequence[Ask]] = {
     "POST /api/v1/api-keys": (Ask("/api-keys", body={"name": "", "scopes": ["none"]}),),
     "GET /api/v1/api-keys/{key_id}": (Ask("/api-keys/APIKEY"),),
     "DELETE /api/v1/api-keys/{key_id}": (Ask("/api-keys/APIKEY"),),
+    "GET /api/v1/connectors/types": (Ask("/connectors/types"),),
+    "GET /api/v1/connectors": (Ask("/connectors"),),
+    "POST /api/v1/connectors": (Ask("/connectors", body={"name": "CONNECTOR"}),),
+    f"GET {_SYSTEM}": (Ask("/connectors/CONNECTOR"),),
+    f"PUT {_SYSTEM}": (Ask("/connectors/CONNECTOR", body={**CONNECTOR, "name": "x"}),),
+    f"PATCH {_SYSTEM}": (Ask("/connectors/CONNECTOR", body={"name": "x"}),),
+    f"DELETE {_SYSTEM}": (Ask("/connectors/CONNECTOR"),),
+    f"POST {_SYSTEM}/check": (Ask("/connectors/CONNECTOR/check", headers={"Prefer": "wait=0"}),),
+    f"GET {_SYSTEM}/discover": (Ask("/connectors/CONNECTOR/discover"),),
+    f"GET {_SYSTEM}/asks/{{ask_id:uuid}}": (Ask("/connectors/CONNECTOR/asks/CHECKED"),),
     "GET /graphql": tuple(Ask("//graphql", {"query": text}) for text in _GRAPHQL),
     "POST /graphql": tuple(
         Ask("//graphql", body={"query": text}) for text in (*_GRAPHQL, *_MUTATIONS)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from hubblewave_pipelines.core.identity import new_api_key
+from hubblewave_pipelines.storage import connector_asks
 from hubblewave_pipelines.storage.database import Database, statement
 from tests.conftest import make_tenant
 from tests.facade import rich, routes
@@ -90,6 +91,18 @@ def sent_in_vain(owner: Database, tenant_id: uuid.UUID, webhook_id: str) -> tupl
     return str(delivery[0]), str(letter[0])
 
 
+def discovered(owner: Database, tenant_id: uuid.UUID, connector_id: str) -> str:
+    """What a run would have found of a connector."""
+    ask = connector_asks.insert_ask(
+        tenant_id, uuid.UUID(connector_id), "discover", None, uuid.uuid4()
+    )
+    with owner.transaction() as tx:
+        found = tx.one(ask)
+        assert found is not None
+        tx.run(connector_asks.end_ask(tenant_id, found.id, result={"streams": [{"name": MARK}]}))
+    return str(found.id)
+
+
 @pytest.fixture(scope="module")
 def two(standing: Standing) -> Iterator[Two]:
     other = make_tenant(standing.owner, "other")
@@ -125,7 +138,10 @@ def two(standing: Standing) -> Iterator[Two]:
     watching = {"entity": "Topsecret", "url": "file:///", "pattern": "*.csv"}
     refused = theirs.post("/api/v1/import-watches", json=watching).json()
     watching["url"] = refused["errors"][0]["detail"].rpartition("(")[2].rstrip(")")  # it says where
+    connector = made(theirs, "/connectors", {**routes.CONNECTOR, "name": MARK})
     given = {
+        "CONNECTOR": connector,
+        "CHECKED": discovered(standing.owner, other.id, connector),
         "EXPORT": exported.json()["id"],
         "WATCH": made(theirs, "/import-watches", watching),
         "WEBHOOK": hook,
@@ -165,6 +181,7 @@ def everything(client: httpx.Client) -> dict[str, Any]:
     """What a tenant sees of its own."""
     paths = (
         "entities imports exports api-keys webhooks webhooks/dead-letters event-types customers"
+        " connectors"
         " orders tags topsecrets orders/changes"
     )
     found = {path: client.get(f"/api/v1/{path}").json() for path in paths.split()}
