@@ -82,7 +82,7 @@ class Rfc:
                 result = self._call(function, parameters)
                 failed = [one for one in messages(result) if one.failed]
                 if failed:
-                    self._call("BAPI_TRANSACTION_ROLLBACK", {})
+                    self._roll_back()
                     raise VendorRefused(f"{function}: {'; '.join(told(one) for one in failed)}")
                 results.append(result)
             try:
@@ -95,6 +95,12 @@ class Rfc:
             if broken:
                 raise InDoubt(f"The commit reports {'; '.join(told(one) for one in broken)}")
             return results
+
+    def _roll_back(self) -> None:
+        try:
+            self._call("BAPI_TRANSACTION_ROLLBACK", {})
+        except VendorError:
+            return  # the unit went with its connection
 
     def _call(self, function: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = self._guarded(

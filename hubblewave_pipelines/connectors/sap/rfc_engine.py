@@ -5,7 +5,7 @@ from importlib import import_module, metadata
 from types import ModuleType
 
 # Both install a module of the same surface; pyrfcx under its own name as well.
-_MODULES = ("pyrfcx", "pyrfc")
+MODULES = ("pyrfcx", "pyrfc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Engine:
 
 def resolve() -> Engine:
     reasons = []
-    for name in _MODULES:
+    for name in MODULES:
         try:
             module = import_module(name)
         except ModuleNotFoundError as error:
