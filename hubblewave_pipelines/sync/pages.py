@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from hubblewave_pipelines.core.entity import Catalog, Entity, Json
+from hubblewave_pipelines.core.entity import Catalog, Entity, FieldKind, Json
 from hubblewave_pipelines.core.errors import FilterIgnored, PartialAnswer
 from hubblewave_pipelines.core.import_options import ImportOptions
 from hubblewave_pipelines.core.mapping import FieldMap, as_json
@@ -95,8 +95,12 @@ class PagePreparation:
         cells = page.columns.get(name)
         if cells is None or len(cells) != page.rows:
             raise PartialAnswer(f"Records of {self.stream.name} came without {name}.")
+        field = self.stream.field(name)
+        texts = pa.array(cells, pa.string())
         try:
-            stamps = pa.array(cells, pa.string()).cast(_UTC_US)
+            if field is not None and field.kind is FieldKind.DATE:  # its midnight stands for a day
+                texts = texts.cast(pa.date32()).cast(pa.timestamp("us")).cast(_UTC_US)
+            stamps = texts.cast(_UTC_US)
         except pa.ArrowInvalid as error:
             raise PartialAnswer(
                 f"{name} of {self.stream.name} holds what is no instant: {error}"

@@ -27,7 +27,6 @@ from tests.plugins.sap_system import (
     PARTNERS,
     PRODUCTS,
     V2,
-    V4,
     Serve,
     cells,
     connected,
@@ -44,15 +43,14 @@ MENDED = frozenset(FaultKind) - {
 def test_every_fault_at_every_request_loses_and_doubles_nothing(serve: Serve, name: str) -> None:
     run = serve("sap", records=120, extra={"page": 50})
     window = Window(None, START + timedelta(days=1))
-    services = [f"API_SALESORDER={V4}", "API_*"]  # a path costs no catalog request
-    clean = connected(run, services=services)
+    clean = connected(run)
     wanted = sorted(cells(clean.pages(name, window), "SalesOrder"))  # type: ignore[type-var]
     requests = clean.session.requests
     cases = refused = 0
     for kind in FaultKind:
         for number in range(1, requests + 1):
             run.sandbox.faults.set(Fault(kind, request=number, seconds=0))
-            system, position, seen = connected(run, services=services), None, []
+            system, position, seen = connected(run), None, []
             for _ in range(3):  # a run that fails is started again where its last page stood
                 try:
                     stream = system.stream(name)
@@ -64,7 +62,7 @@ def test_every_fault_at_every_request_loses_and_doubles_nothing(serve: Serve, na
                 except PlatformError:
                     refused += 1
                     assert kind not in MENDED, (kind, number)
-                    system = connected(run, services=services)
+                    system = connected(run)
             cases += 1
             assert sorted(seen) == wanted, (kind, number)
     assert cases == len(FaultKind) * requests
@@ -159,6 +157,10 @@ def test_a_check_says_what_is_wrong_and_what_to_do(serve: Serve) -> None:
     assert {one.level for one in good.values()} == {Level.OK, Level.WARNING}
     assert "OData only" in good["engine"].detail
     assert good["clock"].level is Level.WARNING  # START is not now
+    listed = connected(run, services=["API_SALES*"])
+    told = {one.detail for one in listed.connector.check().findings}
+    assert any("saves two requests" in detail for detail in told)
+    assert sum(page.rows for page in listed.pages(ORDERS_V4)) == len(listed.rows("orders"))
     wrong = findings(client="200")
     assert wrong["identity"].level is Level.ERROR
     assert "SU01" in wrong["identity"].detail

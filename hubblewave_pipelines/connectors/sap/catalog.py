@@ -25,7 +25,7 @@ class Services:
         self.config = config
         self.clock = Clock()
         self._made: dict[str, Service] = {}
-        self._listed: Mapping[str, str] | None = None
+        self._catalogs: dict[int, Mapping[str, str]] = {}
 
     def at(self, path: str) -> Service:
         path = "/" + path.strip("/")
@@ -59,18 +59,21 @@ class Services:
 
     def listed(self) -> Mapping[str, str]:
         """What the catalogs list: name -> path. A system may have either, both or none."""
-        if self._listed is None:
-            self._listed = {**self._v4(), **self._v2()}
-        return self._listed
+        return {**self._catalog(4), **self._catalog(2)}
+
+    def _catalog(self, version: int) -> Mapping[str, str]:
+        if version not in self._catalogs:
+            self._catalogs[version] = self._v4() if version == 4 else self._v2()
+        return self._catalogs[version]
 
     def find(self, name: str) -> Service:
         """The service of a stream. Raises UnknownStream."""
         path = self.named().get(name)
-        if path is None and self._listed is None:
+        if path is None and not self._catalogs:
             usual = self.at(f"{_V2_ROOT}/{name}")
             if usual.known or usual.present():
                 return usual
-        path = path or self.listed().get(name)
+        path = path or self._catalog(4).get(name) or self._catalog(2).get(name)
         if path is None:
             raise UnknownStream(
                 f"The system has no OData service {name!r}, or the user may not see it (transaction"

@@ -75,6 +75,8 @@ def _service(services: Services, name: str, path: str) -> Finding:
         return Finding("permissions", Level.ERROR, f"{name}: {error.detail}")
     tracked = sum(part.tracks for part in sets.values())
     told = f", {tracked} with delta links" if tracked else ""
+    if "/odata4/" in path and name not in services.named():
+        told += f"; `{name}={path}` in `services` saves two requests of each run"
     return Finding("services", Level.OK, f"{name}: {len(sets)} entity sets{told}.")
 
 

@@ -1,6 +1,7 @@
 """The SAP connector: entity sets by OData, tables by RFC where an engine is there; plans, marks and counts."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from hubblewave_pipelines.connectors.sap import checking, streams
 from hubblewave_pipelines.connectors.sap.catalog import Services
@@ -44,7 +45,7 @@ class SapConnector:
 
     def discover(self) -> Sequence[Stream]:
         found = [
-            streams.stream_of(name, part, self.config.cursors.get(f"{name}.{part.name}"))
+            streams.stream_of(name, part, self.config)
             for name, path in sorted(self.services.chosen().items())
             for part in self.services.at(path).metadata.sets.values()
         ]
@@ -55,7 +56,7 @@ class SapConnector:
             return self.tables.describe(stream)
         _, part = self._found(stream)
         name, _, _ = stream.rpartition(".")
-        return streams.stream_of(name, part, self.config.cursors.get(stream))
+        return streams.stream_of(name, part, self.config)
 
     def _found(self, stream: str) -> tuple[Service, EntitySet]:
         name, _, set_name = stream.rpartition(".")
@@ -89,7 +90,7 @@ class SapConnector:
         change = streams.change_of(part, self.config.cursors.get(stream.name))
         lag = self.config.commit_lag
         source = f"server time less {lag.total_seconds():.0f} s"
-        overlap = stream.cursor_granularity if change is not None and change.by_day else lag
+        overlap = max(lag, timedelta(days=1)) if change is not None and change.by_day else lag
         return Mark(told - lag, source, overlap)
 
     def plan(
@@ -142,8 +143,10 @@ class SapConnector:
         after = position.get("after")
         return reading.by_keys(query, None if after is None else tuple(after))
 
-    def _query(self, reading: Reading, window: Window, filter: str | None) -> str | None:
-        own = window_filter(reading.change, window, self.config, reading.version)
+    def _query(
+        self, reading: Reading, window: Window, filter: str | None, *, counting: bool = False
+    ) -> str | None:
+        own = window_filter(reading.change, window, self.config, reading.version, counting=counting)
         return joined(own, filter).get("$filter")
 
     def deletes(
@@ -168,7 +171,7 @@ class SapConnector:
         reading = self._reading(stream.name, ())
         if not reading.part.countable:
             return None
-        options = joined(self._query(reading, window, filter))
+        options = joined(self._query(reading, window, filter, counting=True))
         return reading.service.count(reading.part.name, options)
 
     def fetch(self, stream: Stream, fields: Sequence[str], keys: Sequence[str]) -> Page:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from hubblewave_pipelines.connectors.sap.config import Config
 from hubblewave_pipelines.connectors.sap.edmx import EntitySet, Property
 from hubblewave_pipelines.connectors.sap.values import kind_of
 from hubblewave_pipelines.core.entity import FieldKind
@@ -69,20 +70,21 @@ def key_field(part: EntitySet) -> str:
     return part.keys[0] if len(part.keys) == 1 else KEY
 
 
-def stream_of(service: str, part: EntitySet, override: str | None) -> Stream:
-    change = change_of(part, override)
+def stream_of(service: str, part: EntitySet, config: Config) -> Stream:
+    name = f"{service}.{part.name}"
+    change = change_of(part, config.cursors.get(name))
     fields = [_field(part, prop) for prop in part.properties.values() if prop.edm != "Stream"]
     if len(part.keys) > 1:
         fields.append(StreamField(KEY, FieldKind.TEXT, "Key", nullable=False, unique=True))
     if change is not None and change.created is not None:
         fields.append(StreamField(CHANGED, FieldKind.DATE, "Day of last change or creation"))
     return Stream(
-        name=f"{service}.{part.name}",
+        name=name,
         key=key_field(part),
         fields=tuple(fields),
         label=part.label,
         cursor=None if change is None else change.shown,
-        cursor_granularity=_granularity(change),
+        cursor_granularity=_granularity(change, config),
         deletes=DeleteStrategy.SNAPSHOT if part.keyed else DeleteStrategy.NONE,
         creatable=part.creatable,
         updatable=part.updatable,
@@ -92,9 +94,12 @@ def stream_of(service: str, part: EntitySet, override: str | None) -> Stream:
     )
 
 
-def _granularity(change: Change | None) -> timedelta:
+def _granularity(change: Change | None, config: Config) -> timedelta:
+    """How far a record's stamp can be from its change: a day is kept as its midnight in UTC, and by
+    the system's zone it may begin half a day off.
+    """
     if change is not None and change.by_day:
-        return _DAY
+        return _DAY if config.zone.key == "UTC" else 2 * _DAY
     return timedelta(milliseconds=1)  # of V2; V4 may tell more
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import quote, unquote
@@ -176,14 +176,6 @@ def literal(prop: Property, text: str, version: int) -> str:
             return f"{text}L"
         case _:
             return text
-
-
-def bound(prop: Property, moment: datetime, day: date) -> str:
-    """The edge of a window as canonical text: the instant, or the day it falls on for dates."""
-    if kind_of(prop) is FieldKind.DATE:
-        return day.isoformat()
-    text = iso(moment)
-    return text.removesuffix("Z") if prop.edm == "DateTime" else text
 
 
 def join_key(parts: Sequence[str]) -> str:

@@ -90,7 +90,12 @@ class Sap(Vendor):
     def connector(self, url: str) -> dict[str, Any]:
         return {
             "type": "sap",
-            "config": {"baseUrl": url, "client": logon.CLIENT, "language": "EN"},
+            "config": {
+                "baseUrl": url,
+                "client": logon.CLIENT,
+                "language": "EN",
+                "services": ["API_*", *(f"{s.name}={s.path}" for s in SERVICES if s.version == 4)],
+            },
             "credentials": {"kind": "basic", "username": logon.USER, "password": logon.PASSWORD},
         }
 
