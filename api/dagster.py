@@ -26,6 +26,7 @@ ADHOC_JOBS = {
     "revert": "import_revert",
     "check": "connector_ask",
     "discover": "connector_ask",
+    "sync": "sync_adhoc",
 }
 # A launch is answered in 0.1 s; whoever waits longer is better served by the sensor.
 _TIMEOUT = httpx.Timeout(2.0, connect=0.5)

@@ -3,6 +3,7 @@
 Built from slugs, which never change: an asset cannot be renamed without losing its history.
 """
 
+import re
 from uuid import UUID
 
 
@@ -30,6 +31,28 @@ def export_key(tenant_slug: str, entity_slug: str, schedule_id: UUID | None = No
     """The files exported from an entity: those asked for one by one, or those of one schedule."""
     key = ["export", tenant_slug, entity_slug]
     return key if schedule_id is None else [*key, schedule_id.hex[-12:]]
+
+
+def sync_key(tenant_slug: str, stream: str, job_id: UUID) -> list[str]:
+    """One sync job: which stream it reads, and what tells it from the others of that stream."""
+    return ["sync", tenant_slug, f"{_word(stream)}_{job_id.hex[-8:]}"]
+
+
+def external_key(
+    tenant_slug: str, connector_type: str, connector_id: UUID, stream: str
+) -> list[str]:
+    """A stream of another system: nothing here makes it."""
+    return [
+        "external",
+        tenant_slug,
+        f"{_word(connector_type)}_{connector_id.hex[-8:]}",
+        _word(stream),
+    ]
+
+
+def _word(name: str) -> str:
+    """A name of another system as a part of a key."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "stream"
 
 
 def webhooks_key(tenant_slug: str) -> list[str]:

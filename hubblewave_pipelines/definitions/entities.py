@@ -31,6 +31,14 @@ from hubblewave_pipelines.definitions.reporting import CHECK
 from hubblewave_pipelines.definitions.resources import Platform
 from hubblewave_pipelines.definitions.reverts import import_revert
 from hubblewave_pipelines.definitions.sensors import dispatcher, reconcile
+from hubblewave_pipelines.definitions.sync_assets import (
+    first_year,
+    key_of,
+    shown_syncs,
+    sync_assets,
+    sync_jobs_of,
+)
+from hubblewave_pipelines.definitions.syncs import sync_adhoc
 from hubblewave_pipelines.definitions.uploads import upload_retention, uploads_schedule
 from hubblewave_pipelines.definitions.watching import watch
 from hubblewave_pipelines.definitions.webhooks import (
@@ -44,8 +52,10 @@ from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.defs_states import (
     GraphRow,
     ScheduleRow,
+    SyncRow,
     graph_rows,
     schedule_rows,
+    sync_rows,
 )
 
 STATE_KEY = "hubblewave-entities"
@@ -66,14 +76,16 @@ export_assets = dg.define_asset_job(
 )
 
 
-def state_of(rows: list[GraphRow], schedules: Sequence[ScheduleRow] = ()) -> bytes:
+def state_of(
+    rows: list[GraphRow], schedules: Sequence[ScheduleRow] = (), syncs: Sequence[SyncRow] = ()
+) -> bytes:
     """The state of the graph: the same rows make the same bytes."""
     scheduled: dict[tuple[str, str], list[State]] = {}
     for found in schedules:
         shown = {"id": str(found.id), "cron": found.cron, "timezone": found.timezone}
         key = (found.tenant_slug, found.entity_id)
         scheduled.setdefault(key, []).append({**shown, "format": found.format})
-    tenants: dict[str, State] = {}
+    synced, tenants = shown_syncs(syncs), dict[str, State]()
     for row in rows:
         tenant = tenants.setdefault(
             row.tenant_slug, {"slug": row.tenant_slug, "name": row.tenant_name, "entities": []}
@@ -81,13 +93,17 @@ def state_of(rows: list[GraphRow], schedules: Sequence[ScheduleRow] = ()) -> byt
         entity = from_stored(row.definition, row.schema)
         exported = scheduled.get((row.tenant_slug, entity.id), [])
         tenant["entities"].append({**_shown(entity), "exports": exported})
+        tenant["syncs"] = [
+            {**sync, "into": entity.slug} if sync["entity"] == entity.id else sync
+            for sync in tenant.get("syncs", synced.get(row.tenant_slug, []))
+        ]
     return json.dumps({"tenants": list(tenants.values())}, sort_keys=True).encode()
 
 
 def read_state_of_graph(database: Database) -> bytes:
     """Raises Unavailable when PostgreSQL cannot be reached."""
     with database.transaction() as tx:
-        return state_of(tx.all(graph_rows()), tx.all(schedule_rows()))
+        return state_of(tx.all(graph_rows()), tx.all(schedule_rows()), tx.all(sync_rows()))
 
 
 def _shown(entity: Entity) -> State:
@@ -153,6 +169,7 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
     """Everything of the code location, for one state of the entities."""
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = []
     checks: list[dg.AssetChecksDefinition] = []
+    since = first_year(state["tenants"])
     for tenant in state["tenants"]:
         entities = tenant["entities"]
         assets.append(deliveries_spec(tenant["slug"], _group(tenant)))
@@ -165,6 +182,7 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
             )
         )
         assets.append(tenant_exports(tenant["slug"], list(_export_specs(tenant))))
+        assets += sync_assets(tenant, _group(tenant), since)
         for entity in entities:
             assets += [_entity_spec(tenant, entity), _rejected_spec(tenant, entity)]
     launchable: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
@@ -172,9 +190,11 @@ def definitions_of(state: State, version: str | None) -> dg.Definitions:
         export_adhoc,
         import_revert,
         connector_ask,
+        sync_adhoc,
     ]
     if assets:
         launchable += [import_assets, export_assets]
+    launchable += sync_jobs_of(state["tenants"])
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
@@ -231,7 +251,14 @@ def _check_spec(tenant: State, entity: State) -> dg.AssetCheckSpec:
 def _entity_spec(tenant: State, entity: State) -> dg.AssetSpec:
     return dg.AssetSpec(
         key=entity_key(tenant["slug"], entity["slug"]),
-        deps=[dg.AssetKey(import_key(tenant["slug"], entity["slug"]))],
+        deps=[
+            dg.AssetKey(import_key(tenant["slug"], entity["slug"])),
+            *(
+                key_of(tenant["slug"], s)
+                for s in tenant["syncs"]
+                if s.get("into") == entity["slug"]
+            ),
+        ],
         description=entity["description"] or f"{entity['plural']} of {tenant['name']}.",
         group_name=_group(tenant),
         kinds={"table", "postgres"},

@@ -44,7 +44,7 @@ class GraphKeeper:
         self._settings = settings
         self._database = Database(url, Role.WORKER, size=1)
         self._storage = PgDefsStateStorage(url, str(settings.data_dir / "defs-state"))
-        self._seen: tuple[int, int, str] | None = None
+        self._seen: tuple[int, int, str, str] | None = None
         self._loaded: str | None = None  # the version the code server is known to hold
 
     def step(self) -> str | None:

@@ -10,7 +10,10 @@ from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.connector_asks import Ask
 from hubblewave_pipelines.storage.database import Database, Role
 from hubblewave_pipelines.storage.reverts import Revert
+from hubblewave_pipelines.storage.sync_runs import SyncRun
 from hubblewave_pipelines.sync.asking import run_ask
+from hubblewave_pipelines.sync.running import run_configured_sync
+from hubblewave_pipelines.sync.work import SyncProgress
 from hubblewave_pipelines.transfer.exports import ExportOutcome, ExportProgress, run_export
 from hubblewave_pipelines.transfer.imports import ImportOutcome, ImportProgress, run_import
 from hubblewave_pipelines.transfer.reverts import run_revert
@@ -63,6 +66,26 @@ class Platform(dg.ConfigurableResource[None]):
             tenant_id,
             export_id,
             run_id=run_id,
+            still_held=still_held,
+            progress=progress,
+        )
+
+    def run_sync(
+        self,
+        tenant_id: UUID,
+        sync_run_id: UUID,
+        *,
+        run_id: str,
+        still_held: Callable[[], None],
+        progress: Callable[[SyncProgress], None],
+    ) -> SyncRun:
+        """One run of a sync job, from its last committed page to its outcome."""
+        return run_configured_sync(
+            self.database,
+            self.settings,
+            tenant_id,
+            sync_run_id,
+            dagster_run_id=run_id,
             still_held=still_held,
             progress=progress,
         )

@@ -4,18 +4,21 @@ Both sensors read rows and keep no cursor: the rows are the state.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from hubblewave_pipelines.definitions import asks, exports, imports, reverts
+from hubblewave_pipelines.definitions import asks, exports, imports, reverts, syncs
 from hubblewave_pipelines.definitions.imports import import_adhoc
 from hubblewave_pipelines.definitions.requested import ATTEMPT_TAG, run_tags
 from hubblewave_pipelines.definitions.resources import Platform
 from hubblewave_pipelines.storage import work
 from hubblewave_pipelines.storage.database import Database
 from hubblewave_pipelines.storage.work import OpenRequest, WorkRequest
+from hubblewave_pipelines.sync.schedules import make_due_syncs
 from hubblewave_pipelines.transfer.schedules import make_due_exports
 
 INTERVAL_SECONDS = 5  # Dagster's floor
@@ -27,6 +30,7 @@ _JOBS = {
     "revert": (reverts.JOB, reverts.JOB),
     "check": (asks.JOB, asks.JOB),
     "discover": (asks.JOB, asks.JOB),
+    "sync": (syncs.ADHOC_JOB, syncs.ADHOC_JOB),
 }
 _FINISHED_BADLY = {DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS}
 
@@ -49,6 +53,7 @@ def dispatcher(
 def dispatch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
     database: Database = context.resources.platform.database
     make_due_exports(database)
+    make_due_syncs(database)
     with database.transaction() as tx:
         due = tx.all(work.due(_MOST, context.resources.platform.settings.runs_per_tenant))
     runs = _runs_of(context.instance, due)
@@ -63,10 +68,18 @@ def dispatch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
         # A key outside the loaded graph would fail the whole tick, and every request in it.
         yield dg.RunRequest(
             run_key=request.attempt_key,
-            job_name=_JOBS[request.kind][key not in known],
+            job_name=_job_of(request, key, graph) if key in known else _JOBS[request.kind][1],
             asset_selection=[key] if key in known else None,
             tags=run_tags(request),
         )
+
+
+def _job_of(request: WorkRequest, key: dg.AssetKey, graph: BaseAssetGraph[Any] | None) -> str:
+    """The job of an asset that is in the graph; that of a sync has the windows of its assets."""
+    if request.kind != "sync" or graph is None:
+        return _JOBS[request.kind][0]
+    daily = isinstance(graph.get(key).partitions_def, dg.DailyPartitionsDefinition)
+    return syncs.ASSET_JOBS["daily" if daily else "hourly"]
 
 
 @dg.sensor(

@@ -90,15 +90,52 @@ class ScheduleRow:
     format: str
 
 
-def graph_mark() -> Statement[tuple[int, int, str]]:
-    """Differs from what it was whenever any tenant's definitions or schedules do: versions only
-    grow, and a schedule never changes."""
+@dataclass(frozen=True, slots=True)
+class SyncRow:
+    """A sync job, as the graph shows it."""
+
+    tenant_slug: str
+    tenant_id: UUID
+    id: UUID
+    name: str
+    stream: str
+    connector_id: UUID
+    connector_type: str
+    connector_name: str
+    entity_id: str
+    direction: str
+    cron: str | None
+    timezone: str
+    window_size: str
+    since: int  # the year of its first windows
+
+
+def graph_mark() -> Statement[tuple[int, int, str, str]]:
+    """Differs from what it was whenever any tenant's definitions, schedules or syncs do: versions
+    only grow, and a schedule of exports never changes."""
     return statement(
         "select count(*), coalesce(sum(catalog_version), 0), (select coalesce(md5(string_agg("
-        "id::text, ',' order by id)), '') from hubblewave.export_jobs where status = 'scheduled')"
+        "id::text, ',' order by id)), '') from hubblewave.export_jobs where status = 'scheduled'),"
+        " (select coalesce(md5(string_agg(j::text || c.name, ',' order by j.id)), '')"
+        " from (select id, name, connector_id, schedule, timezone, window_size, start_date"
+        " from hubblewave.sync_jobs) j join hubblewave.connectors c on c.id = j.connector_id)"
         " from hubblewave.tenants",
         (),
-        lambda row: (int(row[0]), int(row[1]), str(row[2])),
+        lambda row: (int(row[0]), int(row[1]), str(row[2]), str(row[3])),
+    )
+
+
+def sync_rows() -> Statement[SyncRow]:
+    """Worker only: every sync job of every tenant."""
+    return statement(
+        "select t.slug, t.id, j.id, j.name, j.source_entity, j.connector_id, c.type, c.name, j.entity_id,"
+        " j.direction, j.schedule, j.timezone, j.window_size, extract(year from"
+        " least(j.start_date, j.created_at - interval '1 year') at time zone 'UTC')::int"
+        " from hubblewave.sync_jobs j join hubblewave.tenants t on t.id = j.tenant_id"
+        " join hubblewave.connectors c on c.tenant_id = j.tenant_id and c.id = j.connector_id"
+        " order by t.slug, j.id",
+        (),
+        lambda row: SyncRow(*row),
     )
 
 

@@ -92,7 +92,9 @@ _NAMES = [field.name for field in fields(SyncJob)]
 _COLUMNS = ", ".join(f"j.{name}" for name in _NAMES)
 _COVERAGE = _NAMES.index("coverage")
 _NEW = [field.name for field in fields(NewSyncJob)]
-CHANGEABLE = frozenset(_NEW) - {"tenant_id", "connector_id", "created_by"} | {"status", "error"}
+# A job for another stream or entity is another job: what is known of the one says nothing of the other.
+_FIXED = {"tenant_id", "connector_id", "source_entity", "entity_id", "entity_name", "created_by"}
+CHANGEABLE = frozenset(_NEW) - _FIXED | {"status", "error"}
 _JSON = frozenset({"field_mapping", "error", "stream_fields"})
 
 
@@ -122,8 +124,8 @@ def insert_job(new: NewSyncJob) -> Statement[SyncJob]:
 
 
 def update_job(tenant_id: UUID, job_id: UUID, changes: Mapping[str, object]) -> Statement[SyncJob]:
-    """Set columns among CHANGEABLE and `next_run_at`; no row when there is no such job."""
-    unknown = changes.keys() - CHANGEABLE - {"next_run_at"}
+    """Set columns among CHANGEABLE; no row when there is no such job."""
+    unknown = changes.keys() - CHANGEABLE
     if unknown:
         raise ValueError(f"not to be changed: {sorted(unknown)}")
     pairs = "".join(f"{name} = %({name})s, " for name in sorted(changes))
@@ -224,6 +226,14 @@ def hold_due(tenant_id: UUID, job_id: UUID) -> Statement[tuple[SyncJob, datetime
         " for no key update skip locked",
         (tenant_id, job_id),
         lambda row: (_job(row[:-1]), row[-1]),
+    )
+
+
+def reschedule(tenant_id: UUID, job_id: UUID, next_run_at: datetime) -> Statement[Any]:
+    """When the job is due next; not touched by anything else that changes about it."""
+    return statement(
+        "update hubblewave.sync_jobs set next_run_at = %s where tenant_id = %s and id = %s",
+        (next_run_at, tenant_id, job_id),
     )
 
 

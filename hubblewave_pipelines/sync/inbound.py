@@ -16,7 +16,7 @@ import psycopg
 
 from hubblewave_pipelines.connectors.protocol import Connector
 from hubblewave_pipelines.core.entity import Catalog, Entity
-from hubblewave_pipelines.core.errors import Recovery, SyncFailed, VendorError
+from hubblewave_pipelines.core.errors import JobFailed, Recovery, SyncFailed, VendorError
 from hubblewave_pipelines.core.mapping import FieldMap, parse_mapping
 from hubblewave_pipelines.core.reading import Reading
 from hubblewave_pipelines.core.stream import Mark, Stream
@@ -33,7 +33,7 @@ from hubblewave_pipelines.sync.windows import Windows
 from hubblewave_pipelines.sync.work import Cancelled, Connect, RunRow, SyncProgress, Work
 from hubblewave_pipelines.sync.writing import MATCHABLE
 
-_SERIOUS = frozenset({"count.mismatch", "delete_brake", "window.clipped"})
+_SERIOUS = frozenset({"count.mismatch", "delete_brake"})
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Inbound:
                     self._run(row, prepared(row, opened.connector, job, run, catalog))
                 finally:
                     row.count_requests()
-        except (SyncFailed, VendorError) as error:
+        except (JobFailed, VendorError) as error:
             if error.recovery is not Recovery.RETRY:
                 bare.end("failed", {"code": error.code, "detail": error.detail})
             raise

@@ -83,7 +83,7 @@ def test_the_location_loads_with_sockets_off_and_no_settings() -> None:
     assert done.stdout.strip() == (
         "['connector_ask', 'event_retention', 'export_adhoc', 'history_retention', 'import_adhoc',"
         " 'import_revert',"
-        " 'redrive_dead_letters', 'upload_retention']"
+        " 'redrive_dead_letters', 'sync_adhoc', 'upload_retention']"
         " ['dispatch', 'reconcile', 'watch']"
     )
 
