@@ -80,7 +80,7 @@ proof: setup
 
 # After a change of dependencies in pyproject.toml; needs `uv` (pip install uv).
 lock:
-	uv pip compile pyproject.toml --extra demo --extra dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra demo --extra dev --extra s3 --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate --no-strip-extras --quiet -o requirements.lock
 
 clean:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +19,12 @@ from hubblewave_pipelines.core.scope import PLANS
 class Settings(BaseSettings):
     """Read once per process. Each field is set by HUBBLEWAVE_<FIELD NAME IN CAPITALS>."""
 
-    model_config = SettingsConfigDict(env_prefix="HUBBLEWAVE_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HUBBLEWAVE_",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # it may be a secret
+    )
 
     data_dir: Path = Field(
         Path(".hubblewave"),
@@ -91,6 +98,12 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Where exports may be written to and watches may read from: URLs such as "
         "`s3://bucket/{tenant}/` (JSON list); default: <data_dir>/files/{tenant}/.",
+    )
+    storage_options: SecretStr | None = Field(
+        None,
+        description="What those are opened with, by protocol (JSON): "
+        '`{"s3": {"key": "...", "secret": "...", "endpoint_url": "https://..."}}`. '
+        "Unset: as the protocol's library finds it, from AWS_* variables or the machine's role.",
     )
     history_days: int | None = Field(
         None,
@@ -236,6 +249,22 @@ class Settings(BaseSettings):
             raise ValueError(error.detail) from error
         return given
 
+    @field_validator("storage_options")
+    @classmethod
+    def _objects_by_protocol(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            _by_protocol(given)
+        return given
+
+    @field_validator("spool_dir", "data_dir")
+    @classmethod
+    def _folders_of_this_machine(cls, given: Path | None) -> Path | None:
+        if given is not None and re.match(r"[a-z0-9]{2,}:/", str(given)):  # Path makes :// to :/
+            raise ValueError(
+                f"{given} is a URL; name a folder of this machine, or one that machines share"
+            )
+        return given
+
     @property
     def egress(self) -> Allow:
         """Where requests to addresses that tenants choose may go."""
@@ -281,6 +310,10 @@ class Settings(BaseSettings):
         """URLs inside which the platform may write and read files."""
         return self.file_locations or [f"file://{self.data_dir.resolve()}/files/{{tenant}}/"]
 
+    def options_of(self, protocol: str) -> dict[str, Any]:
+        """What file systems of a protocol are opened with; may hold secrets."""
+        return {} if self.storage_options is None else _by_protocol(self.storage_options)[protocol]
+
     @property
     def api_url(self) -> str:
         return self.public_url or f"http://{self.api_host}:{self.api_port}"
@@ -296,6 +329,19 @@ class Settings(BaseSettings):
         ours = {name: text for name, text in inherited if not name.startswith(prefix)}
         fixed = {name: _as_text(getattr(self, name)) for name in type(self).model_fields}
         return ours | {f"{prefix}{k.upper()}": v for k, v in fixed.items() if v is not None}
+
+
+def _by_protocol(given: SecretStr) -> dict[str, dict[str, Any]]:
+    """Raises ValueError, which does not repeat what was given."""
+    try:
+        found = json.loads(given.get_secret_value())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise ValueError(
+            'HUBBLEWAVE_STORAGE_OPTIONS must be a JSON object of objects: {"s3": {"key": ...}}'
+        )
+    return defaultdict(dict, found)
 
 
 def _as_text(value: object) -> str | None:

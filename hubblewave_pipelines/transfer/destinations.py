@@ -1,8 +1,10 @@
-"""Files outside the spool: a finished export put where it was asked to go."""
+"""Files outside the spool: opening where they are, and putting a finished export there."""
 
 import json
 import os
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,38 @@ from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.exports import ExportJob
 from hubblewave_pipelines.transfer.locations import NotAllowed, allowed
 
+# Stores without folders: making one would make a bucket where none is.
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
 
-def opened(url: str) -> tuple[AbstractFileSystem, str]:
-    """The file system of a location, and its path there."""
-    filesystem, path = fsspec.core.url_to_fs(url)
+
+def opened(settings: Settings, url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a location, and its path there.
+
+    Raises ImportError for a protocol whose package is not installed, ValueError for no protocol.
+    """
+    options = settings.options_of(url.partition("://")[0])
+    # What was listed a minute ago says nothing about what is there now.
+    filesystem, path = fsspec.core.url_to_fs(url, **{**options, "use_listings_cache": False})
     return filesystem, str(path)
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turns what goes wrong at a location into errors that hold no secret.
+
+    Raises ExportFailed for what stays wrong, Unavailable for what may pass.
+    """
+    try:
+        yield
+    except (ImportError, ValueError) as error:
+        raise ExportFailed(f"{url} cannot be used: {error}") from error
+    except OSError as error:
+        raise Unavailable(f"{url} cannot be reached: {type(error).__name__}.") from error
+    except Exception as error:
+        # What botocore and its like raise derives from nothing that could be named here.
+        if type(error).__module__.partition(".")[0] not in ("botocore", "aiobotocore", "aiohttp"):
+            raise
+        raise Unavailable(f"{url} cannot be reached: {type(error).__name__}.") from error
 
 
 def deliver(
@@ -41,16 +70,13 @@ def deliver(
     except NotAllowed as error:
         raise ExportFailed(f"{error}.") from error
     url = f"{place}{name}" if place.endswith("/") else place
-    try:
-        filesystem, place = opened(url)
-        filesystem.makedirs(posixpath.dirname(place), exist_ok=True)
+    with reaching(url):
+        filesystem, place = opened(settings, url)
+        if url.partition("://")[0] not in _OBJECT_STORES:
+            filesystem.makedirs(posixpath.dirname(place), exist_ok=True)
         _put(filesystem, path, place)
         with filesystem.open(f"{place}.manifest.json", "wb") as sink:
             sink.write(json.dumps(manifest, indent=2).encode() + b"\n")
-    except (ImportError, ValueError) as error:
-        raise ExportFailed(f"{url} cannot be written: {error}") from error
-    except OSError as error:
-        raise Unavailable(f"{url} cannot be written: {type(error).__name__}.") from error
     return url
 
 

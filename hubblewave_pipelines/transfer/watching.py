@@ -31,7 +31,7 @@ from hubblewave_pipelines.storage.imports import NewImport
 from hubblewave_pipelines.storage.watches import Watch, WatchedFile
 from hubblewave_pipelines.transfer.accepting import Arrival, accepted
 from hubblewave_pipelines.transfer.apart import inspect, limits_of
-from hubblewave_pipelines.transfer.destinations import opened
+from hubblewave_pipelines.transfer.destinations import opened, reaching
 from hubblewave_pipelines.transfer.locations import NotAllowed, allowed
 
 logger = logging.getLogger(__name__)
@@ -79,15 +79,14 @@ class _Scan:
             if tenant is None or entity is None:
                 raise ImportFailed(f"The entity {watch.entity_name} is gone.")
             place = allowed(self.settings, tenant.slug, watch.url)
-            filesystem, folder = opened(place)
-            present = {(f.path, f.version): f for f in _files(filesystem, folder, watch.pattern)}
-            ready = self._ready(present)
-            for file in ready:
-                asked += self._import(filesystem, file, entity, tenant.slug)
+            with reaching(place):
+                filesystem, folder = opened(self.settings, place)
+                found = list(_files(filesystem, folder, watch.pattern))
+            for file in self._ready({(f.path, f.version): f for f in found}):
+                with reaching(place):
+                    asked += self._import(filesystem, file, entity, tenant.slug)
         except (PlatformError, NotAllowed) as refused:
             error = str(refused)
-        except (OSError, ImportError, ValueError) as broken:
-            error = f"{watch.url} cannot be read: {type(broken).__name__}."
         with self.database.transaction(watch.tenant_id) as tx:
             tx.run(watches.note_scan(watch.tenant_id, watch.id, error))
         return asked

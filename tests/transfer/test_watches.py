@@ -141,7 +141,7 @@ def test_a_folder_that_is_gone_or_not_allowed_any_more_is_told(inbox: Inbox) -> 
     (inbox.folder / "a.csv").unlink()
     inbox.folder.rmdir()
     assert inbox.scan() == 0
-    assert "cannot be read" in (inbox.error() or "")
+    assert "cannot be reached" in (inbox.error() or "")
 
 
 def test_two_scans_at_once_import_once(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
