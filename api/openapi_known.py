@@ -32,6 +32,18 @@ def optional(kind: str) -> Schema:
     return {"type": kind, "nullable": True}
 
 
+def asked_of(properties: dict[str, Schema], *required: str) -> Schema:
+    """The body of a request where null for what may be left out is as leaving it out."""
+    lenient = {}
+    for name, schema in properties.items():
+        lenient[name] = schema
+        if name not in required:
+            lenient[name] = {**schema, "nullable": True}
+            if "enum" in schema:
+                lenient[name]["enum"] = [*schema["enum"], None]
+    return object_of(lenient, *required, closed=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of a fixed path beyond its being there."""

@@ -10,6 +10,7 @@ from api.openapi_known import (
     TEXT,
     Known,
     Paths,
+    asked_of,
     object_of,
     optional,
     page_of,
@@ -32,7 +33,7 @@ _WHEN: Schema = {"type": "string", "format": "date-time"}
 
 
 def _optional_body(properties: dict[str, Schema]) -> dict[str, Any]:
-    return {**body(object_of(properties, closed=True)), "required": False}
+    return {**body(asked_of(properties)), "required": False}
 
 
 def _named(names: tuple[str, ...], said: str, schema: Schema) -> tuple[Schema, ...]:
@@ -123,7 +124,7 @@ PATHS: Paths = {
         },
         (),
         body(
-            object_of(
+            asked_of(
                 {
                     "since": _WHEN,
                     "until": _WHEN,
@@ -132,7 +133,6 @@ PATHS: Paths = {
                     "dryRun": FLAG,
                 },
                 "since",
-                closed=True,
             )
         ),
         (409,),
@@ -155,7 +155,7 @@ PATHS: Paths = {
             202: answer("How many have a new delivery.", _OBJECT),
         },
         (),
-        body(object_of({"filter": _OBJECT, "dryRun": FLAG}, closed=True)),
+        body(asked_of({"filter": _OBJECT, "dryRun": FLAG})),
     ),
     ("POST", "/webhooks/dead-letters/{letter_id}/resolve"): Known(
         "admin", {200: answer("The letter.", _LETTER)}

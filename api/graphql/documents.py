@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from graphql import (
@@ -9,15 +10,17 @@ from graphql import (
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLSyntaxError,
+    KnownTypeNamesRule,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     OperationType,
+    ValidationContext,
     parse,
     specified_rules,
     validate,
 )
 from graphql.execution.values import get_variable_values
-from graphql.validation import MaxIntrospectionDepthRule
+from graphql.validation import ASTValidationRule, MaxIntrospectionDepthRule
 
 from api.graphql.bounds import CHARACTERS, TOKENS, refuse_larger
 from api.graphql.kept import Kept
@@ -30,8 +33,23 @@ from hubblewave_pipelines.core.errors import (
     QueryTooLarge,
 )
 
+
+class _KnownTypeNames(KnownTypeNamesRule):
+    """The library's rule, which lists every type of the schema before it looks at a document."""
+
+    def __init__(self, context: ValidationContext) -> None:
+        ASTValidationRule.__init__(self, context)
+        self.existing_types_map = context.schema.type_map
+        self.defined_types: set[str] = set()  # documents that define types are refused elsewhere
+
+    @cached_property
+    def type_names(self) -> list[str]:  # type: ignore[override]
+        return list(self.existing_types_map)
+
+
 _MOST_ERRORS = 20
-_OPEN = (*specified_rules, MaxIntrospectionDepthRule)
+_LIBRARY = (_KnownTypeNames if rule is KnownTypeNamesRule else rule for rule in specified_rules)
+_OPEN = (*_LIBRARY, MaxIntrospectionDepthRule)
 _CLOSED = (*_OPEN, NoSchemaIntrospectionCustomRule)
 
 

@@ -6,29 +6,23 @@ definitions starts afresh and an old one is dropped whole.
 """
 
 import asyncio
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from uuid import UUID
 
 import msgspec
-from graphql import (
-    DocumentNode,
-    ExecutionResult,
-    FieldNode,
-    OperationDefinitionNode,
-    OperationType,
-    SelectionSetNode,
-    execute_sync,
-)
+from graphql import FieldNode
 
 from api.graphql.documents import Documents, Operation, Rules
+from api.graphql.introspection import introspected
 from api.graphql.kept import Kept
 from api.graphql.naming import Root, Verb
 from api.graphql.planning import Planner
 from api.graphql.schema import TenantSchema, schema_for
 from api.graphql.sealing import has_cursors
 from hubblewave_pipelines.core.entity import Catalog, Entity, Json
-from hubblewave_pipelines.core.errors import QueryInvalid
 from hubblewave_pipelines.core.identity import as_id
 from hubblewave_pipelines.core.shapes import Constant, Member
 from hubblewave_pipelines.settings import Settings
@@ -36,8 +30,8 @@ from hubblewave_pipelines.storage.compiler import select_shape
 from hubblewave_pipelines.storage.database import Statement, statement
 
 _SCHEMAS = 64
-# Of one schema: answers about itself by their number, plans by the characters that make them up.
-_INTROSPECTED, _PLANNED = 8, 2_000_000
+_PLANNED = 2_000_000  # characters that make up the plans of one schema
+_INTROSPECTED = 32_000_000  # bytes, compressed: 1,000 entities are some 2 MB
 _PERSISTED = 4_000_000  # characters
 
 
@@ -50,7 +44,7 @@ class Plan:
     statement: Statement[str]
     entity: Entity | None
     fixed: Mapping[str, bytes]  # answered without the database, as JSON by name
-    asked: tuple[FieldNode, ...]  # about the schema itself
+    asked: Mapping[str, list[FieldNode]]  # about the schema itself
     seals: bool
     cost: int
     operation: Operation
@@ -63,9 +57,6 @@ class _Held:
     schema: TenantSchema
     documents: Documents
     plans: Kept[tuple[str, str | None, bytes], Plan] = field(default_factory=lambda: Kept(_PLANNED))
-    introspected: Kept[bytes, "asyncio.Task[dict[str, msgspec.Raw]]"] = field(
-        default_factory=lambda: Kept(_INTROSPECTED)
-    )
 
 
 class Engine:
@@ -78,6 +69,9 @@ class Engine:
             max_cost=settings.graphql_max_cost,
         )
         self.persisted: Kept[tuple[UUID, bytes], str] = Kept(_PERSISTED)  # by tenant and digest
+        # Answers about schemas by tenant, version and digest of the question, compressed.
+        self._introspected: Kept[tuple[UUID, int, bytes], bytes] = Kept(_INTROSPECTED)
+        self._introspecting = asyncio.Lock()
         self._held: Kept[tuple[UUID, int], _Held] = Kept(_SCHEMAS)
 
     def schema(self, catalog: Catalog) -> TenantSchema:
@@ -118,38 +112,41 @@ class Engine:
         return made
 
     async def introspect(self, plan: Plan, variables: Mapping[str, Json]) -> dict[str, msgspec.Raw]:
-        """The answers about the schema itself; made in a thread, once for all who ask the same."""
-        held = self._of(plan.operation.schema.catalog)
+        """The answers about the schema itself. Raises QueryTooLarge.
+
+        Made in a thread, one at a time in a process and once for all who ask the same.
+        """
+        catalog = plan.operation.schema.catalog
         source = b"".join(
             node.loc.source.body.encode() + b"%d" % node.loc.start
-            for node in plan.asked
+            for nodes in plan.asked.values()
+            for node in nodes
             if node.loc is not None
         )
-        key = source + msgspec.json.encode(variables)
-        task = held.introspected.get(key)
-        if task is None or (task.done() and task.exception() is not None):
-            work = asyncio.to_thread(_introspected, plan, dict(variables))
-            task = asyncio.create_task(work)
-            held.introspected.keep(key, task)
-        return await asyncio.shield(task)
+        digest = sha256(source + b"\0" + msgspec.json.encode(variables)).digest()
+        key = (catalog.tenant_id, catalog.version, digest)
+        while (packed := self._introspected.get(key)) is None:
+            async with self._introspecting:
+                if self._introspected.get(key) is None:
+                    return await asyncio.to_thread(self._introspect, key, plan, variables)
+        text = await asyncio.to_thread(zlib.decompress, packed)
+        return msgspec.json.decode(text, type=dict[str, msgspec.Raw])
 
-
-def _introspected(plan: Plan, variables: dict[str, Json]) -> dict[str, msgspec.Raw]:
-    """Run by the library, on a schema of its own: this makes every part, and is not the loop's."""
-    operation = plan.operation
-    definition = OperationDefinitionNode(
-        operation=OperationType.QUERY,
-        name=None,
-        variable_definitions=operation.definition.variable_definitions,
-        directives=(),
-        selection_set=SelectionSetNode(selections=plan.asked),
-    )
-    document = DocumentNode(definitions=(definition, *operation.fragments.values()))
-    schema = schema_for(operation.schema.catalog).graphql
-    result: ExecutionResult = execute_sync(schema, document, variable_values=variables)
-    if result.errors or result.data is None:
-        raise QueryInvalid("The schema cannot be shown like this.")
-    return {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in result.data.items()}
+    def _introspect(
+        self, key: tuple[UUID, int, bytes], plan: Plan, variables: Mapping[str, Json]
+    ) -> dict[str, msgspec.Raw]:
+        """On a schema of its own: this makes every part, and is not the loop's."""
+        operation = plan.operation
+        found = introspected(
+            schema_for(operation.schema.catalog).graphql,
+            operation.fragments,
+            operation.variables(variables),
+            plan.asked,
+        )
+        raw = {name: msgspec.Raw(value) for name, value in found.items()}
+        packed = zlib.compress(msgspec.json.encode(raw), 1)
+        self._introspected.keep(key, packed, len(packed))
+        return raw
 
 
 _NOTHING = statement("select '{}'", (), lambda row: row[0])
@@ -160,7 +157,7 @@ def planned(operation: Operation, given: Mapping[str, Json], secret: bytes) -> P
     planner = Planner(operation, operation.variables(given), secret)
     members: list[Member] = []
     fixed: dict[str, bytes] = {}
-    asked: list[FieldNode] = []
+    asked: dict[str, list[FieldNode]] = {}
     entity: Entity | None = None
     roots = planner.roots()
     for key, nodes in roots.items():
@@ -177,7 +174,7 @@ def planned(operation: Operation, given: Mapping[str, Json], secret: bytes) -> P
         elif name == "schemaVersion":
             fixed[key] = b"%d" % operation.schema.catalog.version
         else:
-            asked.extend(nodes)
+            asked[key] = nodes
     select = select_shape(members) if entity is not None and members else None
     if select is None:  # nothing about records: nothing to ask the database
         fixed |= {m.name: msgspec.json.encode(m.text) for m in members if isinstance(m, Constant)}
@@ -188,7 +185,7 @@ def planned(operation: Operation, given: Mapping[str, Json], secret: bytes) -> P
         select or _NOTHING,
         entity,
         fixed,
-        tuple(asked),
+        asked,
         has_cursors(members),
         planner.cost,
         operation,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
 from hubblewave_pipelines.core.entity import Catalog, Entity
@@ -110,31 +111,96 @@ def _capital(name: str) -> str:
     return name[0].upper() + name[1:]
 
 
-def query_fields(catalog: Catalog) -> Iterator[tuple[str, Root]]:
+class _Roots(Mapping[str, Root]):
+    """Root fields by name, found without making those of all entities."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def _find(self, name: str) -> Root | None:
+        raise NotImplementedError
+
+    def _fields(self, entity: Entity) -> Iterator[str]:
+        raise NotImplementedError
+
+    def __getitem__(self, name: str) -> Root:
+        found = self._find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        for entity in self._catalog:
+            yield from self._fields(entity)
+
+    def __len__(self) -> int:
+        return sum(1 for entity in self._catalog for _ in self._fields(entity))
+
+    @cached_property
+    def _by_lower_name(self) -> dict[str, Entity]:
+        return {entity.name.lower(): entity for entity in self._catalog}
+
+    @cached_property
+    def _by_plural(self) -> dict[str, Entity]:
+        return {_capital(entity.plural): entity for entity in self._catalog}
+
+
+class QueryRoots(_Roots):
     """Singular and plural in lower case, which no two entities share."""
-    for entity in catalog:
-        yield entity.name.lower(), Root(Verb.READ, entity)
-        yield entity.path, Root(Verb.LIST, entity)
+
+    def _find(self, name: str) -> Root | None:
+        entity = self._catalog.at_path(name)
+        if entity is not None and entity.path == name:
+            return Root(Verb.LIST, entity)
+        entity = self._by_lower_name.get(name)
+        return None if entity is None else Root(Verb.READ, entity)
+
+    def _fields(self, entity: Entity) -> Iterator[str]:
+        yield entity.name.lower()
+        yield entity.path
 
 
-def mutation_fields(catalog: Catalog) -> Iterator[tuple[str, Root]]:
-    for entity in catalog:
-        name, plural = entity.name, _capital(entity.plural)
-        yield f"create{name}", Root(Verb.CREATE, entity)
-        yield f"update{name}", Root(Verb.UPDATE, entity)
-        yield f"delete{name}", Root(Verb.DELETE, entity)
-        yield f"create{plural}", Root(Verb.CREATE_MANY, entity)
-        yield f"upsert{plural}", Root(Verb.UPSERT_MANY, entity)
-        yield f"update{plural}", Root(Verb.UPDATE_MANY, entity)
-        yield f"delete{plural}", Root(Verb.DELETE_MANY, entity)
+_WORD = len("create")  # as long as the other words for what is done
+_ONE = {"create": Verb.CREATE, "update": Verb.UPDATE, "delete": Verb.DELETE}
+_MANY = {
+    "create": Verb.CREATE_MANY,
+    "upsert": Verb.UPSERT_MANY,
+    "update": Verb.UPDATE_MANY,
+    "delete": Verb.DELETE_MANY,
+}
 
 
-def subscription_fields(catalog: Catalog) -> Iterator[tuple[str, Root]]:
-    for entity in catalog:
-        name = entity.name.lower()
-        yield f"{name}Created", Root(Verb.CREATED, entity)
-        yield f"{name}Updated", Root(Verb.UPDATED, entity)
-        yield f"{name}Deleted", Root(Verb.DELETED, entity)
+class MutationRoots(_Roots):
+    """What is done before the name, or before the plural with a capital."""
+
+    def _find(self, name: str) -> Root | None:
+        word, rest = name[:_WORD], name[_WORD:]
+        for verbs, entity in (
+            (_ONE, self._catalog.named(rest)),
+            (_MANY, self._by_plural.get(rest)),
+        ):
+            if entity is not None and word in verbs:
+                return Root(verbs[word], entity)
+        return None
+
+    def _fields(self, entity: Entity) -> Iterator[str]:
+        yield from (f"{word}{entity.name}" for word in _ONE)
+        yield from (f"{word}{_capital(entity.plural)}" for word in _MANY)
+
+
+_TOLD = {"Created": Verb.CREATED, "Updated": Verb.UPDATED, "Deleted": Verb.DELETED}
+
+
+class SubscriptionRoots(_Roots):
+    """The name in lower case before what is told."""
+
+    def _find(self, name: str) -> Root | None:
+        word = name[-len("Created") :]
+        entity = self._by_lower_name.get(name[: -len(word)] if word else "")
+        return Root(_TOLD[word], entity) if entity is not None and word in _TOLD else None
+
+    def _fields(self, entity: Entity) -> Iterator[str]:
+        return (f"{entity.name.lower()}{word}" for word in _TOLD)
 
 
 def connection_field(entity: Entity, relation: str) -> str:

@@ -4,9 +4,9 @@ Parts are made programmatically from the frozen catalog. The library's own schem
 for validation, coercion and introspection; nothing is ever executed by it but introspection.
 """
 
-from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
+from itertools import chain
 
 from graphql import (
     GraphQLArgument,
@@ -24,6 +24,7 @@ from graphql import (
     GraphQLString,
 )
 from graphql.type import GraphQLInputType, GraphQLOutputType
+from graphql.type.definition import resolve_thunk
 
 from api.graphql import naming
 from api.graphql.groups import GROUP, GROUPING, MEASURES, measure_fields
@@ -51,11 +52,44 @@ from api.graphql.shared import (
 from hubblewave_pipelines.core.entity import Catalog, Entity, RelationKind
 from hubblewave_pipelines.core.query import OPERATORS, Operator, columns_of
 
-_ROOTS: Mapping[str, Callable[[Catalog], Iterator[tuple[str, Root]]]] = {
-    "Query": naming.query_fields,
-    "Mutation": naming.mutation_fields,
-    "Subscription": naming.subscription_fields,
+_ROOTS: Mapping[str, Callable[[Catalog], Mapping[str, Root]]] = {
+    "Query": naming.QueryRoots,
+    "Mutation": naming.MutationRoots,
+    "Subscription": naming.SubscriptionRoots,
 }
+
+
+class _Names(Collection[str]):
+    """The names of several collections that have none in common; nothing is copied."""
+
+    def __init__(self, *parts: Collection[str]) -> None:
+        self._parts = parts
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in part for part in self._parts)
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self._parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+
+class _Object(GraphQLObjectType):
+    """A type whose fields are taken as they are: the library looks at every letter of every name,
+    which the definitions' own rules have done."""
+
+    @cached_property
+    def fields(self) -> dict[str, GraphQLField]:
+        return dict(resolve_thunk(self._fields))
+
+
+class _Input(GraphQLInputObjectType):
+    """Likewise."""
+
+    @cached_property
+    def fields(self) -> dict[str, GraphQLInputField]:
+        return dict(resolve_thunk(self._fields))
 
 
 class TenantSchema:
@@ -64,14 +98,11 @@ class TenantSchema:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self._forms = naming.TypeNames(catalog)
-        self._roots: dict[str, dict[str, Root]] = {}
+        self._roots = {name: roots(catalog) for name, roots in _ROOTS.items()}
 
-    def roots(self, name: str) -> dict[str, Root]:
+    def roots(self, name: str) -> Mapping[str, Root]:
         """What the fields of Query, Mutation or Subscription mean."""
-        found = self._roots.get(name)
-        if found is None:
-            found = self._roots[name] = dict(_ROOTS[name](self.catalog))
-        return found
+        return self._roots[name]
 
     @cached_property
     def graphql(self) -> GraphQLSchema:
@@ -88,7 +119,7 @@ class TenantSchema:
         schema.mutation_type = known.get("Mutation")  # type: ignore[assignment]
         schema.subscription_type = known.get("Subscription")  # type: ignore[assignment]
         schema.type_map = Lazy(  # type: ignore[assignment]
-            ChainMap(known, self._forms),  # type: ignore[arg-type]
+            _Names(known, self._forms),
             lambda name: known.get(name) or self._made(name),
         )
         return schema
@@ -105,7 +136,7 @@ class TenantSchema:
         made = GraphQLObjectType(name, {})
         # Where the library would keep what it made of a thunk.
         made.__dict__["fields"] = Lazy(
-            {**self.roots(name), **fixed},
+            _Names(self.roots(name), fixed),
             lambda field: fixed.get(field) or self._root_field(self.roots(name)[field]),
         )
         return made
@@ -129,35 +160,35 @@ class TenantSchema:
         form, entity = self._forms[name]
         match form:
             case Form.OBJECT:
-                return GraphQLObjectType(
+                return _Object(
                     name, lambda: self._record_fields(entity), description=entity.description
                 )
             case Form.CONNECTION:
-                return GraphQLObjectType(name, lambda: self._connection_fields(entity))
+                return _Object(name, lambda: self._connection_fields(entity))
             case Form.EDGE:
-                return GraphQLObjectType(name, lambda: self._edge_fields(entity))
+                return _Object(name, lambda: self._edge_fields(entity))
             case Form.INPUT:
-                return GraphQLInputObjectType(
+                return _Input(
                     name,
                     lambda: self._input_fields(entity),
                     description="What is not named keeps its value, or gets its default.",
                 )
             case Form.FILTER:
-                return GraphQLInputObjectType(name, lambda: self._filter_fields(entity))
+                return _Input(name, lambda: self._filter_fields(entity))
             case Form.LIST_FILTER:
-                return GraphQLInputObjectType(name, lambda: self._quantifiers(entity))
+                return _Input(name, lambda: self._quantifiers(entity))
             case Form.BULK_UPDATE:
-                return GraphQLInputObjectType(name, lambda: self._update_fields(entity))
+                return _Input(name, lambda: self._update_fields(entity))
             case Form.AGGREGATE:
-                return GraphQLObjectType(name, lambda: self._group_fields(entity))
+                return _Object(name, lambda: self._group_fields(entity))
             case Form.VALUE_COUNTS | Form.DISTINCT_COUNTS | Form.SUMS | Form.AVERAGES:
-                return GraphQLObjectType(name, lambda: measure_fields(entity, form))
+                return _Object(name, lambda: measure_fields(entity, form))
             case Form.EXTREMES:
-                return GraphQLObjectType(name, lambda: measure_fields(entity, form))
+                return _Object(name, lambda: measure_fields(entity, form))
             case Form.BULK_RESULT:
-                return GraphQLObjectType(name, lambda: self._result_fields(entity))
+                return _Object(name, lambda: self._result_fields(entity))
             case Form.BULK_ITEM:
-                return GraphQLObjectType(name, lambda: self._outcome_fields(entity))
+                return _Object(name, lambda: self._outcome_fields(entity))
 
     # Records and pages of them
 

@@ -59,7 +59,7 @@ def run(
         except subprocess.TimeoutExpired:
             started.send_signal(signal.SIGINT)  # it still says what it found
             try:
-                out, err = started.communicate(timeout=20)
+                out, err = started.communicate(timeout=15)
             except subprocess.TimeoutExpired:
                 started.kill()
                 out, err = started.communicate()

@@ -26,7 +26,10 @@ GROUPS = {
 }
 # Each pass in a process of its own with an end of its own: whether it spends its time in requests
 # or in making them up is for the generator to say.
-PASSES = {"examples,coverage": "60", "fuzzing": "25", "stateful": "15"}
+PASSES = {"examples,coverage": "50", "fuzzing": "25", "stateful": "15"}
+# Schemathesis does not come to the end of what it would make up for these (4 minutes for two paths);
+# they are left to the fuzzing pass, and to the property tests of bulk writes.
+ENDLESS = "/bulk$|/changes$"
 
 
 def main() -> None:
@@ -50,9 +53,11 @@ def main() -> None:
                     options = ["--url", f"{url}/api/v1", "--phases", phases]
                     options += ["--max-time", str(max(1, round(most)))]
                     options += ["--include-path-regex", paths]
+                    if "coverage" in phases:
+                        options += ["--exclude-path-regex", ENDLESS]
                     options += ["--exclude-operation-id", "platform_revoke_key"]
                     ran = fuzz.run(
-                        str(document), up.api_key, directory, *options, seconds=most * 1.5 + 20
+                        str(document), up.api_key, directory, *options, seconds=most * 1.2 + 10
                     )
                     found = ran.returncode not in (0, fuzz.ENDED)
                     unfinished += ran.returncode == fuzz.ENDED
