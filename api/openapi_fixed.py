@@ -33,9 +33,17 @@ _VERSION = parameter(
     {"type": "string", "enum": ["3.0", "3.0.3", "3.1", "3.1.0"]},
     "The form to answer in.",
 )
+_ENTITY = parameter(
+    "entity",
+    {"type": "array", "items": {"type": "string"}, "maxItems": 100},
+    "Only the paths and schemas of these entities, and the schemas that they refer to; commas "
+    "between names.",
+    style="form",
+    explode=False,
+)
 _DOCUMENT: Paths = {
     ("GET", "/openapi.json"): Known(
-        "read", {200: answer("This document.", {"type": "object"})}, (_VERSION,)
+        "read", {200: answer("This document.", {"type": "object"})}, (_VERSION, _ENTITY)
     ),
 }
 # A new area of fixed paths is added here.

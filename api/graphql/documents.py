@@ -23,8 +23,8 @@ from graphql.execution.values import get_variable_values
 from graphql.validation import ASTValidationRule, MaxIntrospectionDepthRule
 
 from api.graphql.bounds import CHARACTERS, TOKENS, refuse_larger
-from api.graphql.kept import Kept
 from api.graphql.schema import TenantSchema
+from api.kept import Kept
 from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.core.errors import (
     MalformedRequest,

@@ -17,11 +17,11 @@ from graphql import FieldNode
 
 from api.graphql.documents import Documents, Operation, Rules
 from api.graphql.introspection import introspected
-from api.graphql.kept import Kept
 from api.graphql.naming import Root, Verb
 from api.graphql.planning import Planner
 from api.graphql.schema import TenantSchema, schema_for
 from api.graphql.sealing import has_cursors
+from api.kept import Kept
 from hubblewave_pipelines.core.entity import Catalog, Entity, Json
 from hubblewave_pipelines.core.identity import as_id
 from hubblewave_pipelines.core.shapes import Constant, Member

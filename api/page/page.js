@@ -3,14 +3,19 @@
 (() => {
   const address = "/api/v1/openapi.json";
   const said = document.getElementById("said");
+  const named = document.getElementById("entities");
+  named.value = new URLSearchParams(location.search).get("entity") ?? "";
 
   document.getElementById("credential").addEventListener("submit", async (event) => {
     event.preventDefault();
     const key = document.getElementById("key").value.trim();
-    const answer = await fetch(address, { headers: { "X-API-Key": key } });
+    const entities = named.value.replace(/\s+/g, "");
+    const part = entities ? `?entity=${encodeURIComponent(entities)}` : "";
+    const answer = await fetch(address + part, { headers: { "X-API-Key": key } });
     const found = await answer.json();
     if (!answer.ok) {
-      said.textContent = `${answer.status} ${found.title}: ${found.detail}`;
+      const why = (found.errors ?? []).map((error) => `${error.parameter}: ${error.detail}`);
+      said.textContent = `${answer.status} ${found.title}: ${[found.detail, ...why].join(" ")}`;
       return;
     }
     said.textContent = `${Object.keys(found.paths).length} paths, version ${found.info["x-catalog-version"]} of your definitions.`;

@@ -1,14 +1,20 @@
 """The document of a tenant: valid in both forms, true of the server, changed with the definitions."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from openapi_spec_validator import validate
 
-from hubblewave_pipelines.core.entity import FieldKind
+from api import records
+from api.openapi import Served
+from api.openapi import document as pieces_of
+from hubblewave_pipelines.core.definition import parse_definition
+from hubblewave_pipelines.core.entity import Catalog, Entity, FieldKind
 from tests.facade.conftest import Connect, Standing
 from tests.plugins import fuzz
 
@@ -94,7 +100,7 @@ def test_every_path_answers_exactly_the_methods_the_document_names(
 def test_every_route_of_the_application_is_in_the_document(
     standing: Standing, document: dict[str, Any]
 ) -> None:
-    from api import docs, entities, imports, keys, records
+    from api import docs, entities, imports, keys
 
     fixed = {
         route.path_format for m in (docs, entities, imports, keys) for route in m.router.routes
@@ -102,6 +108,53 @@ def test_every_route_of_the_application_is_in_the_document(
     assert fixed - document["paths"].keys() == set()
     routes = {f"/orders{route.replace('{relation}', 'others')}" for route in records.offered()}
     assert routes - document["paths"].keys() == set()
+
+
+def test_a_part_of_the_document_is_whole_in_itself(client: httpx.Client) -> None:
+    whole = client.get(ADDRESS).json()
+    for form in ("3.0.3", "3.1"):
+        found = client.get(ADDRESS, params={"entity": "Order", "version": form}).json()
+        validate(found)
+        assert {path.split("/")[1] for path in found["paths"]} == {"orders"}
+        assert [tag["name"] for tag in found["tags"]] == ["Order"]
+    part = client.get(ADDRESS, params={"entity": "Order"}).json()
+    assert part["paths"] == {k: v for k, v in whole["paths"].items() if k.startswith("/orders")}
+    schemas = part["components"]["schemas"]
+    for name, schema in schemas.items():
+        assert schema == whole["components"]["schemas"][name], name
+    assert {"Order", "Order_Where", "Product_Where"} <= schemas.keys()
+    assert {"Product_Create", "platform_Import"} & schemas.keys() == set()
+    both = client.get(f"{ADDRESS}?entity=Order&entity=Product").json()
+    assert both == client.get(f"{ADDRESS}?entity=Product,Order").json()
+    assert {path.split("/")[1] for path in both["paths"]} == {"orders", "products"}
+    for bad, code in (("Ordr", "unknown"), ("", "unknown"), (",".join(["Order"] * 101), "range")):
+        answer = client.get(ADDRESS, params={"entity": bad})
+        assert answer.status_code == 400, answer.text
+        [fault] = answer.json()["errors"]
+        assert (fault["parameter"], fault["code"]) == ("entity", code)
+    assert "Order" in client.get(ADDRESS, params={"entity": "Ordr"}).json()["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        ("gzip", True),
+        ("br;q=1.0, gzip;q=0.8, *;q=0.1", True),
+        ("*", True),
+        ("", False),
+        ("identity", False),
+        ("gzip;q=0, identity", False),
+        ("br", False),
+    ],
+    ids=["gzip", "weighed", "any", "none", "plain", "refused", "another"],
+)
+def test_the_document_is_sent_compressed_to_whoever_takes_it(
+    client: httpx.Client, document: dict[str, Any], accepted: str, packed: bool
+) -> None:
+    answer = client.get(ADDRESS, headers={"Accept-Encoding": accepted})
+    assert answer.json() == document
+    assert (answer.headers.get("content-encoding") == "gzip") == packed
+    assert "Accept-Encoding" in answer.headers["vary"]
 
 
 def query_names(operation: dict[str, Any]) -> set[str]:
@@ -260,3 +313,34 @@ def test_other_lists_know_their_parameters(
     assert {name.partition("[")[0] for name in given} <= documented
     answer = client.get(f"/api/v1{path}", params=given)
     assert answer.status_code == 200, answer.text
+
+
+def test_a_part_of_many_entities_does_not_grow_with_them() -> None:
+    tenant, entities = uuid4(), list[Entity]()
+    for number in range(6):
+        before = {"name": "before", "type": "manyToOne", "targetEntity": f"Thing{number - 1}"}
+        body = {
+            "name": f"Thing{number}",
+            "pluralName": f"Things{number}",
+            "fields": [{"name": "code", "type": "text"}],
+            "relationships": [before] if number else [],
+        }
+        known = Catalog(tenant, number, tuple(entities))
+        entities.append(parse_definition(body, tenant_schema="t_aaaaaaaa", catalog=known))
+    served = Served([], records.offered())
+    only = frozenset({"Thing5"})
+    for version in ("3.0.3", "3.1.0"):
+        pieces = pieces_of(
+            Catalog(tenant, 6, tuple(entities)),
+            served,
+            server="/",
+            base="",
+            version=version,
+            only=only,
+        )
+        found = json.loads(b"".join(pieces))
+        validate(found)
+        schemas = found["components"]["schemas"]
+        assert "properties" in schemas["Thing4_Where"]
+        assert schemas["Thing3_Where"]["description"] == "Ask for the entity Thing3, too."
+        assert not [name for name in schemas if name.startswith(("Thing2", "Thing1", "Thing0"))]
