@@ -25,6 +25,8 @@ from api import (
     records,
     rejects,
     reverts,
+    sync_jobs,
+    sync_runs,
     watches,
     webhook_deliveries,
     webhook_sending,
@@ -118,7 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     running = (imports, preview, import_events, rejects, reverts, watches, exports, downloads, jobs)
     hooks = (dead_letters, webhook_deliveries, webhook_sending, webhooks, event_types)
-    systems = (connector_asks, connectors)
+    systems = (connector_asks, connectors, sync_runs, sync_jobs)
     areas = (docs, entities, *running, keys, *hooks, *systems)
     fixed = [module.router for module in areas]
     for router in fixed:

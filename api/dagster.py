@@ -17,9 +17,13 @@ logger = logging.getLogger(__name__)
 
 LOCATION = "hubblewave"
 REPOSITORY = "__repository__"
-# Of each kind of work: the job of its assets, where it has any, and the one for what is not in
-# the graph.
-ASSET_JOBS = {"import": "imports", "export": "exports"}
+# Of each kind of work: the jobs of its assets, where it has any, and the one for what is not in
+# the graph. Syncs have a job per size of window; an asset is in one of the two.
+ASSET_JOBS = {
+    "import": ("imports",),
+    "export": ("exports",),
+    "sync": ("syncs_hourly", "syncs_daily"),
+}
 ADHOC_JOBS = {
     "import": "import_adhoc",
     "export": "export_adhoc",
@@ -77,15 +81,14 @@ class DagsterClient:
     async def launch(self, request: WorkRequest) -> str | None:
         """Launch a run for a committed request; its id, or None when the sensor will have to."""
         try:
-            if request.kind not in ASSET_JOBS:
-                return await self._launch(_selector(ADHOC_JOBS[request.kind]), request)
-            try:
-                return await self._launch(_asset_selector(request), request)
-            except (Refusal, httpx.HTTPStatusError) as refusal:
-                # Most likely an entity newer than the loaded graph; Dagster answers 500 when the
-                # graph holds no asset at all.
-                logger.info("Launching %s without its asset: %s", request.id, refusal)
-                return await self._launch(_selector(ADHOC_JOBS[request.kind]), request)
+            for job in ASSET_JOBS.get(request.kind, ()):
+                try:
+                    return await self._launch(_asset_selector(job, request), request)
+                except (Refusal, httpx.HTTPStatusError) as refusal:
+                    # Most likely an entity newer than the loaded graph; Dagster answers 500 when
+                    # the graph holds no asset at all.
+                    logger.info("Launching %s without %s: %s", request.id, job, refusal)
+            return await self._launch(_selector(ADHOC_JOBS[request.kind]), request)
         except (httpx.HTTPError, Refusal) as error:
             self._count("launch", f"work request {request.id}", error)
             return None
@@ -169,6 +172,6 @@ def _selector(job: str) -> dict[str, Any]:
     }
 
 
-def _asset_selector(request: WorkRequest) -> dict[str, Any]:
+def _asset_selector(job: str, request: WorkRequest) -> dict[str, Any]:
     selected = {"assetSelection": [{"path": list(request.asset_key)}]}
-    return {**_selector(ASSET_JOBS[request.kind]), **selected}
+    return {**_selector(job), **selected}

@@ -11,6 +11,7 @@ from api import (
     openapi_exports,
     openapi_imports,
     openapi_keys,
+    openapi_syncs,
     openapi_webhooks,
 )
 from api.openapi_known import TEXT, Known, Paths
@@ -54,6 +55,7 @@ _AREAS = (
     openapi_keys,
     openapi_webhooks,
     openapi_connectors,
+    openapi_syncs,
 )
 _KNOWN: Paths = {
     key: known

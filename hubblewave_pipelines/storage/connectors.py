@@ -102,6 +102,15 @@ def connector_by_id(
     )
 
 
+def connector_named(tenant_id: UUID, name: str) -> Statement[StoredConnector]:
+    """The connector of that name, whatever its case."""
+    return statement(
+        f"select {_NAMES} from hubblewave.connectors where tenant_id = %s and lower(name) = lower(%s)",
+        (tenant_id, name),
+        _connector,
+    )
+
+
 def connectors_of(tenant_id: UUID, *, limit: int, offset: int = 0) -> Statement[StoredConnector]:
     return statement(
         f"select {_NAMES} from hubblewave.connectors where tenant_id = %s"

@@ -20,6 +20,7 @@ from hubblewave_pipelines.core.errors import JobFailed, Recovery, SyncFailed, Ve
 from hubblewave_pipelines.core.mapping import FieldMap, parse_mapping
 from hubblewave_pipelines.core.reading import Reading
 from hubblewave_pipelines.core.stream import Mark, Stream
+from hubblewave_pipelines.core.sync_request import MATCHABLE
 from hubblewave_pipelines.storage import sync_dead_letters, sync_jobs, sync_runs
 from hubblewave_pipelines.storage.catalog import load_catalog
 from hubblewave_pipelines.storage.database import Database
@@ -31,7 +32,6 @@ from hubblewave_pipelines.sync.deletes import Deletes
 from hubblewave_pipelines.sync.planning import asked_window, changes_of, form_of, plan_digest
 from hubblewave_pipelines.sync.windows import Windows
 from hubblewave_pipelines.sync.work import Cancelled, Connect, RunRow, SyncProgress, Work
-from hubblewave_pipelines.sync.writing import MATCHABLE
 
 _SERIOUS = frozenset({"count.mismatch", "delete_brake"})
 

@@ -27,17 +27,6 @@ from hubblewave_pipelines.storage.sync_state import Known, Learned
 from hubblewave_pipelines.sync.pages import PreparedPage
 from hubblewave_pipelines.transfer.copy_rows import HEAD, TAIL, encode
 
-MATCHABLE = frozenset(
-    {
-        FieldKind.TEXT,
-        FieldKind.EMAIL,
-        FieldKind.URL,
-        FieldKind.ENUM,
-        FieldKind.INTEGER,
-        FieldKind.UUID,
-    }
-)
-
 
 @dataclass
 class _Sorted:

@@ -42,6 +42,10 @@ class Api:
     async def __call__(self, request: Request, writer: asyncio.StreamWriter) -> None:
         url = urlsplit(request.path)
         asked = {name: values[0] for name, values in parse_qs(url.query).items()}
+        if url.path.startswith("/one/"):
+            one = next(row for row in self.rows if row["id"] == url.path[5:])
+            await reply(body=json.dumps(one).encode())(request, writer)
+            return
         low, high = asked.get("from", ""), asked.get("to", "~")
         rows = [row for row in self.rows if low <= row["updatedAt"].replace("+00:00", "Z") < high]
         style, host = url.path.strip("/"), request.headers["host"]

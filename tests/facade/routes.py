@@ -23,6 +23,7 @@ from tests.facade.conftest import settings_for
 PLACES = (
     *("CUSTOMER", "ORDER", "TAG", "IMPORT", "EXPORT", "APIKEY", "ENTITY", "PLURAL", "CURSOR"),
     *("SINCE", "WEBHOOK", "DELIVERY", "LETTER", "REPLAY", "WATCH", "CONNECTOR", "CHECKED"),
+    *("SYNCJOB", "SYNCRUN"),
 )
 OWN = ("MYCUSTOMER", "MYORDER", "MYTAG")  # always the asking tenant's
 
@@ -114,6 +115,7 @@ _REPLAY = f"{_HOOK}/replays/{{replay_id:uuid}}"
 _DELIVERY = "/api/v1/webhooks/deliveries/{delivery_id:uuid}"
 _LETTER = "/api/v1/webhooks/dead-letters/{letter_id:uuid}"
 _WEBHOOK = {"url": "https://example.com/in", "events": ["import.completed"], "active": False}
+_SYNC = "/api/v1/sync-jobs/{job_id:uuid}"
 _SYSTEM = "/api/v1/connectors/{connector_id:uuid}"
 CONNECTOR = {
     "type": "custom",
@@ -281,6 +283,39 @@ ASKS: Mapping[str, Sequence[Ask]] = {
     f"DELETE {_SYSTEM}": (Ask("/connectors/CONNECTOR"),),
     f"POST {_SYSTEM}/check": (Ask("/connectors/CONNECTOR/check", headers={"Prefer": "wait=0"}),),
     f"GET {_SYSTEM}/discover": (Ask("/connectors/CONNECTOR/discover"),),
+    "GET /api/v1/sync-jobs": (Ask("/sync-jobs"), Ask("/sync-jobs?connectorId=CONNECTOR")),
+    "POST /api/v1/sync-jobs": (
+        Ask(
+            "/sync-jobs",
+            body={
+                "name": "x",
+                "connector": "CONNECTOR",
+                "sourceEntity": "s",
+                "targetEntity": "ENTITY",
+                "fieldMapping": [{"sourceField": "a", "targetField": "number"}],
+            },
+        ),
+    ),
+    f"GET {_SYNC}": (Ask("/sync-jobs/SYNCJOB"),),
+    f"PATCH {_SYNC}": (Ask("/sync-jobs/SYNCJOB", body={"name": "x"}),),
+    f"DELETE {_SYNC}": (Ask("/sync-jobs/SYNCJOB"),),
+    **{
+        f"POST {_SYNC}/{verb}": (Ask(f"/sync-jobs/SYNCJOB/{verb}", body={"state": True}),)
+        for verb in ("pause", "resume", "reset")
+    },
+    f"POST {_SYNC}/run": (Ask("/sync-jobs/SYNCJOB/run", body={}),),
+    f"GET {_SYNC}/runs": (Ask("/sync-jobs/SYNCJOB/runs"),),
+    f"GET {_SYNC}/runs/{{run_id:uuid}}": (Ask("/sync-jobs/SYNCJOB/runs/SYNCRUN"),),
+    f"POST {_SYNC}/runs/{{run_id:uuid}}/cancel": (Ask("/sync-jobs/SYNCJOB/runs/SYNCRUN/cancel"),),
+    f"GET {_SYNC}/coverage": (Ask("/sync-jobs/SYNCJOB/coverage"),),
+    f"GET {_SYNC}/drifts": (Ask("/sync-jobs/SYNCJOB/drifts"),),
+    "GET /api/v1/dead-letters": (
+        Ask("/dead-letters"),
+        Ask("/dead-letters", {"syncJobId": "SYNCJOB"}),
+    ),
+    "POST /api/v1/dead-letters/replay": (
+        Ask("/dead-letters/replay", body={"syncJobId": "SYNCJOB"}),
+    ),
     f"GET {_SYSTEM}/asks/{{ask_id:uuid}}": (Ask("/connectors/CONNECTOR/asks/CHECKED"),),
     "GET /graphql": tuple(Ask("//graphql", {"query": text}) for text in _GRAPHQL),
     "POST /graphql": tuple(

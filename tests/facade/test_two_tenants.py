@@ -139,7 +139,22 @@ def two(standing: Standing) -> Iterator[Two]:
     refused = theirs.post("/api/v1/import-watches", json=watching).json()
     watching["url"] = refused["errors"][0]["detail"].rpartition("(")[2].rstrip(")")  # it says where
     connector = made(theirs, "/connectors", {**routes.CONNECTOR, "name": MARK})
+    job = made(
+        theirs,
+        "/sync-jobs",
+        {
+            "name": MARK,
+            "connector": connector,
+            "sourceEntity": "s",
+            "targetEntity": "Topsecret",
+            "fieldMapping": [{"sourceField": "a", "targetField": "number"}],
+        },
+    )
+    run = theirs.post(f"/api/v1/sync-jobs/{job}/run", json={})
+    assert run.status_code == 202, run.text
     given = {
+        "SYNCJOB": job,
+        "SYNCRUN": run.json()["id"],
         "CONNECTOR": connector,
         "CHECKED": discovered(standing.owner, other.id, connector),
         "EXPORT": exported.json()["id"],
@@ -181,7 +196,7 @@ def everything(client: httpx.Client) -> dict[str, Any]:
     """What a tenant sees of its own."""
     paths = (
         "entities imports exports api-keys webhooks webhooks/dead-letters event-types customers"
-        " connectors"
+        " connectors sync-jobs dead-letters"
         " orders tags topsecrets orders/changes"
     )
     found = {path: client.get(f"/api/v1/{path}").json() for path in paths.split()}
