@@ -28,6 +28,7 @@ DEAL = {
     "fields": [
         {"name": "code", "type": "text", "unique": True},
         {"name": "name", "type": "text", "maxLength": 20},
+        {"name": "title", "type": "longtext"},
         {"name": "amount", "type": "decimal"},
         {"name": "gone", "type": "datetime"},
     ],
