@@ -17,6 +17,7 @@ from hubblewave_pipelines.core.errors import (
 from hubblewave_pipelines.storage.idempotency import Kept, answer_to, hold_key, keep_answer
 
 LONGEST = 255
+REPLAYED = "Idempotency-Replayed"  # the header of an answer that was given before
 _HEADERS = ("content-type", "location", "etag", "preference-applied")  # those that are kept
 
 
@@ -79,5 +80,5 @@ def _again(kept: Kept, asked: bytes) -> Response:
             "This Idempotency-Key was used for another request in the last 24 hours; "
             "use a new key for each request."
         )
-    headers = {**kept.headers, "Idempotency-Replayed": "true"}
+    headers = {**kept.headers, REPLAYED: "true"}
     return Response(kept.body, kept.status, headers)

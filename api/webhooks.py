@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api.body import JsonAnswer, read_json
 from api.context import Administering, Caller, Context, caller, platform, transaction
+from api.idempotency import REPLAYED, fingerprint, idempotency_key, once
 from api.webhooks_shown import find_webhook, shown
 from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.core.errors import Conflict, Fault, Invalid, TransformFailed
@@ -153,9 +154,11 @@ async def create_webhook(found: Owner, request: Request) -> Response:
     """Make a webhook and challenge its receiver. `secret` in the answer is shown this once.
 
     A receiver that does not echo the challenge leaves it `unverified`: nothing is sent until
-    `/verify` succeeds.
+    `/verify` succeeds. Under an Idempotency-Key that was used for the same body before, answers
+    with that webhook as it is now, and `secret` null.
     """
     held, tenant_id, webhook_id = platform(request), found.principal.tenant_id, uuid.uuid4()
+    key = idempotency_key(request.headers)
     wish = parse_webhook(
         await read_json(request), catalog=found.catalog, allow=held.settings.egress
     )
@@ -165,11 +168,24 @@ async def create_webhook(found: Owner, request: Request) -> Response:
     if wish.active:
         await capture_events(request, tenant_id, *wish.events)
     async with transaction(request, found) as context:
-        await context.tx.run(
-            webhooks.insert_webhook(webhook_id, tenant_id, found.principal.actor_id, columns)
-        )
-        await context.tx.run(webhooks.insert_health(tenant_id, webhook_id))
-        await put_secret(context, request, webhook_id, secret, 0)
+
+        async def insert() -> Response:
+            await context.tx.run(
+                webhooks.insert_webhook(webhook_id, tenant_id, found.principal.actor_id, columns)
+            )
+            await context.tx.run(webhooks.insert_health(tenant_id, webhook_id))
+            await put_secret(context, request, webhook_id, secret, 0)
+            return JsonAnswer({"id": webhook_id}, 201)  # kept with the key, so without the secret
+
+        if key is None:
+            made = await insert()
+        else:
+            made = await once(context, key, await fingerprint(request), insert)
+    if REPLAYED in made.headers:
+        earlier = UUID(json.loads(bytes(made.body))["id"])
+        shown_again = await answer(request, found, earlier, None, 201, secret=None)
+        shown_again.headers[REPLAYED] = made.headers[REPLAYED]
+        return shown_again
     verdict = await verify(request, found, webhook_id) if wish.active else None
     return await answer(request, found, webhook_id, verdict, 201, secret=secret)
 

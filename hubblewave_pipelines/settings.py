@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from hubblewave_pipelines.core.egress import DEFAULT_PORTS, Allow, parse_allow
 from hubblewave_pipelines.core.errors import Misconfigured
 from hubblewave_pipelines.core.scope import PLANS
+
+_ADDRESS = re.compile(r"[^@\s,<>\x00-\x1f]+@[^@\s,<>\x00-\x1f]+")
 
 
 class Settings(BaseSettings):
@@ -186,10 +189,13 @@ class Settings(BaseSettings):
     )
     worker_port: int = Field(0, ge=0, le=65535, description="Its port; 0 picks a free one.")
     webhook_concurrency: int = Field(
-        100, ge=1, le=2000, description="Deliveries a worker has in flight at a time."
+        100,
+        ge=1,
+        le=2000,
+        description="Deliveries a worker has in flight at a time: begun, and not recorded.",
     )
     webhook_endpoint_in_flight: int = Field(
-        5, ge=1, le=100, description="Of these, to one webhook."
+        10, ge=1, le=100, description="Of these, to one webhook."
     )
     webhook_tenant_in_flight: int = Field(
         50, ge=1, le=2000, description="Of these, for one tenant."
@@ -218,6 +224,15 @@ class Settings(BaseSettings):
     event_days: int = Field(
         14, ge=1, description="Days that events are kept for replays; resolved dead letters too."
     )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="Mail server for letters to the operators (webhooks that were disabled, deliveries "
+        "that were given up): `smtp://user:password@host:587` with STARTTLS, or `smtps://`.",
+    )
+    alert_emails: list[str] = Field(
+        default_factory=list, description="Whom it writes to (JSON list); unset: nobody."
+    )
+    alert_from: str = Field("hubblewave@localhost", description="Whom it writes as.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @model_validator(mode="after")
@@ -238,6 +253,29 @@ class Settings(BaseSettings):
                     f"HUBBLEWAVE_RATE_LIMITS: {plan}={requests} is no limit; give a number from 1 "
                     f"for some of {', '.join(PLANS)}"
                 )
+        return given
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            try:
+                url = urlsplit(given.get_secret_value())
+                fit = url.scheme in ("smtp", "smtps") and bool(url.hostname) and url.port != 0
+            except ValueError:
+                fit = False
+            if not fit:
+                raise ValueError(
+                    "HUBBLEWAVE_SMTP_URL must be smtp://host:port or smtps://host:port"
+                )
+        return given
+
+    @field_validator("alert_from", "alert_emails")
+    @classmethod
+    def _mail_addresses(cls, given: str | list[str]) -> str | list[str]:
+        for text in [given] if isinstance(given, str) else given:
+            if not _ADDRESS.fullmatch(text):
+                raise ValueError(f"{text!r} is no mail address like name@host")
         return given
 
     @field_validator("egress_allow")

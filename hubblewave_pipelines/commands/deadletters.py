@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -29,7 +30,7 @@ Reason = Annotated[
 ]
 Since = Annotated[str | None, typer.Option(help="Failed at this ISO 8601 time or later.")]
 Until = Annotated[str | None, typer.Option(help="Failed before this ISO 8601 time.")]
-Ids = Annotated[list[str], typer.Argument(help="Ids, as `deadletters list` shows them.")]
+Ids = Annotated[list[UUID], typer.Argument(help="Ids, as `deadletters list` shows them.")]
 
 
 @dataclass(frozen=True)

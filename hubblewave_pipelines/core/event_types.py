@@ -96,7 +96,7 @@ _CONFLICT = {"id": {"type": "string", "format": "uuid"}, "entity": _TEXT, "recor
 _DISABLED = {
     "webhookId": {"type": "string", "format": "uuid"},
     "name": _TEXT,
-    "reason": {"enum": ["gone", "failing"]},
+    "reason": {"enum": ["gone", "failing", "transform"]},
     "lastSuccessAt": {"type": ["string", "null"], "format": "date-time"},
 }
 _DEAD_LETTER = {
@@ -137,7 +137,7 @@ FIXED = (
         _object(_CONFLICT), {"id": _ID, "entity": "Contact", "recordId": _ID},
     ),
     EventType(
-        "webhook.disabled", "The platform stopped sending to a webhook (410, or no success for days).",
+        "webhook.disabled", "The platform stopped sending to a webhook: 410, no success for days, its transform.",
         _object(_DISABLED),
         {"webhookId": _ID, "name": "CRM", "reason": "failing", "lastSuccessAt": None},
     ),

@@ -80,7 +80,7 @@ async def make_attempt(
         now=now,
         body=sent,
     )
-    posted = await post(session, endpoint.url, headers, sent, total=total)
+    posted = await post(session, endpoint.url, headers, sent, total=total, clock=lease.now)
     return _judged(lease, endpoint, posted, redacted(endpoint, headers), body, sent)
 
 

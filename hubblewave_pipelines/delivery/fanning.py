@@ -7,7 +7,7 @@ from uuid import UUID
 from hubblewave_pipelines.core.entity import Catalog
 from hubblewave_pipelines.core.values import Refused
 from hubblewave_pipelines.core.webhook import read_filter
-from hubblewave_pipelines.storage import fanout, replays
+from hubblewave_pipelines.storage import alert_mails, fanout, replays
 from hubblewave_pipelines.storage.catalog import catalog_from, load_catalog_rows
 from hubblewave_pipelines.storage.database import AsyncDatabase, AsyncTransaction
 from hubblewave_pipelines.storage.fanout import Fresh
@@ -20,10 +20,12 @@ _REPLAY_PAGE = 500
 
 
 class Fanning:
-    """The fan-out of one worker. Catalogs are kept by version, which is read with every batch."""
+    """The fan-out of one worker. Catalogs are kept by version, which is read with every batch. With
+    `mails` the events that operators are told by mail are queued for that as well."""
 
-    def __init__(self, database: AsyncDatabase) -> None:
+    def __init__(self, database: AsyncDatabase, *, mails: bool = False) -> None:
         self._database = database
+        self._mails = mails
         self._catalogs: OrderedDict[UUID, Catalog] = OrderedDict()
 
     async def round(self) -> tuple[int, bool]:
@@ -47,16 +49,21 @@ class Fanning:
         if not events:
             return 0, False
         catalog = await self._catalog(tx, tenant_id)
+        whole = size > 1 and all(event.fanned_to is None for event in events)
         for entity in catalog:
             own = [event for event in events if event.entity_id == entity.id]
             if own:
-                await tx.run(fanout.render_records(entity, own))
+                await tx.run(fanout.render_records(entity, own, finish=whole))
         await tx.run(fanout.render_orphans(events))
+        told = [event for event in events if event.type in alert_mails.TOLD] if self._mails else []
+        if told:
+            since = min(event.occurred_at for event in told)
+            await tx.run(alert_mails.queue([event.id for event in told], since))
         after = events[0].fanned_to if size == 1 else None
         until = None
         if size == 1:
             until = await tx.one(fanout.window_end(tenant_id, after, _MOST_DELIVERIES))
-        elif any(event.fanned_to is not None for event in events):
+        elif not whole:
             # Webhooks went since the fan-out of these began: end each one where it stands.
             for event in events:
                 await self._deliver(tx, tenant_id, [event], catalog, event.fanned_to, None)

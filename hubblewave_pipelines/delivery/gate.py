@@ -24,11 +24,12 @@ _DNS_THREADS = 64
 
 @dataclass(slots=True)
 class Dial:
-    """What is known of the request a socket is opened for, and whether the gate refused it."""
+    """What is known of the request a socket is opened for: whether one was, and whether the gate
+    refused it."""
 
     plain: bool
     blocked: bool = False
-    reused: bool = False
+    dialled: bool = False
 
 
 DIAL: ContextVar[Dial] = ContextVar("dial")
@@ -36,6 +37,13 @@ DIAL: ContextVar[Dial] = ContextVar("dial")
 
 class Refused(OSError):
     """The gate refused an address. Its text names none."""
+
+
+def plain_socket(info: AddressInfo) -> socket.socket:
+    """A socket for an address that nobody asks about: that of the configured proxy."""
+    DIAL.get().dialled = True
+    family, kind, protocol, _, _ = info
+    return socket.socket(family=family, type=kind, proto=protocol)
 
 
 class Gate(AbstractResolver):
@@ -95,12 +103,11 @@ class Gate(AbstractResolver):
 
     def socket(self, info: AddressInfo) -> socket.socket:
         """A socket for this address, or Refused. Called by aiohttp right before it connects."""
-        family, kind, protocol, _, address = info
-        dial = DIAL.get()
+        address, dial = info[4], DIAL.get()
         if not self._allow.permits(address[0], address[1], plain=dial.plain):
             dial.blocked = True
             raise Refused("address not permitted")
-        return socket.socket(family=family, type=kind, proto=protocol)
+        return plain_socket(info)
 
     async def close(self) -> None:
         """Wait for nobody: a stalled look-up ends by itself."""

@@ -3,8 +3,9 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Self
@@ -17,7 +18,7 @@ from yarl import URL
 from hubblewave_pipelines.core.egress import Allow, check_url
 from hubblewave_pipelines.core.errors import BlockedTarget
 from hubblewave_pipelines.core.retry_after import retry_after
-from hubblewave_pipelines.delivery.gate import DIAL, Dial, Gate
+from hubblewave_pipelines.delivery.gate import DIAL, Dial, Gate, plain_socket
 from hubblewave_pipelines.outbound.looking_up import Lookup, system_lookup
 
 READ_BYTES = 64 * 1024
@@ -128,14 +129,12 @@ def open_session(
     dials_itself = allow.proxy is None  # else the proxy decides, and is all that is dialled
     connector = aiohttp.TCPConnector(
         resolver=gate if dials_itself else None,
-        socket_factory=gate.socket if dials_itself else None,
+        socket_factory=gate.socket if dials_itself else plain_socket,
         ssl=tls or True,
         limit=connections,
         ttl_dns_cache=10,
         keepalive_timeout=_KEEPALIVE_SECONDS,
     )
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(_note_reuse)
     client = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -144,7 +143,6 @@ def open_session(
         auto_decompress=False,
         response_class=_Response,
         trust_env=False,
-        trace_configs=[trace],
         max_line_size=_HEADER_BYTES,
         max_field_size=_HEADER_BYTES,
         max_headers=_MAX_HEADERS,
@@ -152,14 +150,22 @@ def open_session(
     return Session(allow, client)
 
 
-async def _note_reuse(*_: object) -> None:
-    DIAL.get().reused = True
+def _here() -> datetime:
+    return datetime.now(UTC)
 
 
 async def post(
-    session: Session, url: str, headers: Mapping[str, str], body: bytes, *, total: float
+    session: Session,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    total: float,
+    clock: Callable[[], datetime] = _here,
 ) -> Posted:
     """Send these bytes and say what came of it within `total` seconds, redirects not followed.
+
+    `clock` says what time it is where a receiver names one (Retry-After as a date).
 
     A connection that was kept open and turns out to be closed is replaced once. Raises nothing for
     what a receiver, a network or a URL may do; cancelling closes the connection.
@@ -175,7 +181,7 @@ async def post(
             try:
                 await answer.receive(session, target, headers, body)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not dial.reused or answer.status is not None:
+                if dial.dialled or answer.status is not None:
                     raise
                 await answer.receive(session, target, headers, body)
     except (BlockedTarget, TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -190,7 +196,7 @@ async def post(
         headers=answer.headers,
         body=_text(bytes(answer.body[:KEPT_BYTES])),
         duration_ms=round((time.monotonic() - started) * 1000),
-        retry_after=retry_after(answer.retry_after),
+        retry_after=retry_after(answer.retry_after, clock()),
     )
 
 

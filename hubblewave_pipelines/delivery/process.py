@@ -1,6 +1,7 @@
 """The worker's process: opens what it needs, answers signals, closes in order."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 
@@ -12,6 +13,9 @@ from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import AsyncDatabase, Role
 
 _CONNECTIONS = 8
+_IDLE_SECONDS = (
+    10  # of silence in a transaction, from a worker that stands still: others wait for it
+)
 
 
 def run(settings: Settings, *, said: Callable[[str], None]) -> None:
@@ -20,7 +24,8 @@ def run(settings: Settings, *, said: Callable[[str], None]) -> None:
 
 
 async def _run(settings: Settings, said: Callable[[str], None]) -> None:
-    database = AsyncDatabase(settings.require_database_url(), Role.WORKER, size=_CONNECTIONS)
+    url = settings.require_database_url()
+    database = AsyncDatabase(url, Role.WORKER, size=_CONNECTIONS, idle_timeout=_IDLE_SECONDS)
     await database.open()
     transforms = TransformPool(weak_isolation=settings.transform_weak_isolation)
     session = open_session(settings.egress, connections=settings.webhook_concurrency * 2)
@@ -31,6 +36,9 @@ async def _run(settings: Settings, said: Callable[[str], None]) -> None:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stop)
         host, port = shown.addresses[0][:2]
+        # Everything imported stays; without this the collector walks it over and over again.
+        gc.collect()
+        gc.freeze()
         said(f"delivery worker {worker.name}; metrics at http://{host}:{port}/metrics")
         await worker.run()
     finally:

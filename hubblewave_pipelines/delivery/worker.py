@@ -1,7 +1,8 @@
 """The delivery worker: fans out, claims, sends within its caps, records, and ends without losing any.
 
 Every loop survives a database that goes away. What a worker holds when it dies comes back to the
-queue when its lease ends; what it holds when it is asked to stop is sent or given back.
+queue when its lease ends; what it holds when it is asked to stop is sent or given back. Renewing and
+taking back are single statements: a worker that is stopped in the middle leaves no row locked.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ import os
 import random
 import socket
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
@@ -21,13 +21,14 @@ from hubblewave_pipelines.core.errors import Misconfigured, Unavailable
 from hubblewave_pipelines.delivery import metrics
 from hubblewave_pipelines.delivery.attempt import Lease, failed, make_attempt
 from hubblewave_pipelines.delivery.fanning import Fanning
+from hubblewave_pipelines.delivery.mailing import Mailing
 from hubblewave_pipelines.delivery.message import Endpoint, open_endpoint
+from hubblewave_pipelines.delivery.places import Places
 from hubblewave_pipelines.delivery.posting import Session
 from hubblewave_pipelines.delivery.queue_metrics import show_queue
-from hubblewave_pipelines.delivery.shares import Shares
 from hubblewave_pipelines.delivery.transforms import TransformPool
 from hubblewave_pipelines.settings import Settings
-from hubblewave_pipelines.storage import dead_letters, deliveries, delivery_retention
+from hubblewave_pipelines.storage import alert_mails, dead_letters, deliveries, delivery_retention
 from hubblewave_pipelines.storage.database import AsyncDatabase
 from hubblewave_pipelines.storage.endpoints import endpoint
 from hubblewave_pipelines.storage.refusals import unavailable
@@ -37,10 +38,10 @@ from hubblewave_pipelines.storage.secret_keys import Secrets
 _log = structlog.get_logger("hubblewave.worker")
 _POLL = 0.1  # seconds between looks at an empty queue
 _BATCH = 200
-UNRECORDED = 2  # deliveries of a webhook that were begun and not recorded, per socket
 _LONGEST_LOOK = 0.25
 _LONGEST_PAUSE = 5.0
 _CONFIGS = 2_000
+_LAST_RESULTS = 5.0  # seconds that a worker which stops tries to record them
 
 
 class Worker:
@@ -59,21 +60,22 @@ class Worker:
         self._session = session
         self._transforms = transforms
         self._secrets = Secrets(settings)
-        self._fanning = Fanning(database)
+        self._mailing = Mailing(settings, database)
+        self._fanning = Fanning(database, mails=self._mailing.on)
         self._endpoints: dict[UUID, Endpoint] = {}
         self._held: dict[UUID, Lease] = {}  # by token
-        self._unstarted: set[UUID] = set()
-        self._ready = Counter[UUID]()  # of these, by webhook
         self._low = settings.webhook_endpoint_in_flight * deliveries.READY // 2
-        self._results: asyncio.Queue[tuple[Result, asyncio.Event]] = asyncio.Queue()
+        self._results: list[Result] = []
+        self._ended = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._everybody = asyncio.Semaphore(settings.webhook_concurrency)
-        self._tenants = Shares(settings.webhook_tenant_in_flight)
-        self._webhooks = Shares(settings.webhook_endpoint_in_flight)
-        # Sent and not recorded: what a kill repeats. One place beside each socket hides the commit.
-        self._unrecorded = Shares(settings.webhook_endpoint_in_flight * UNRECORDED)
+        self._places = Places(
+            total=settings.webhook_concurrency,
+            per_tenant=settings.webhook_tenant_in_flight,
+            per_webhook=settings.webhook_endpoint_in_flight,
+        )
 
     def stop(self) -> None:
         """Claim nothing more; safe to call from a signal handler of the loop."""
@@ -91,6 +93,7 @@ class Worker:
             self._keep(self._reap, min(5.0, lease / 4)),
             self._keep(self._observe, 5.0),
             self._keep(self._tell, 5.0),
+            self._keep(self._mailing.round, 5.0),
             self._keep(self._maintain, 3600.0),
         ]
         running = [asyncio.create_task(loop) for loop in loops]
@@ -131,7 +134,8 @@ class Worker:
             await asyncio.sleep(seconds)
             return
         try:
-            await asyncio.wait_for(event.wait(), seconds)
+            async with asyncio.timeout(seconds):  # `wait_for` may lose a cancellation
+                await event.wait()
         except TimeoutError:
             return
         if wakes:
@@ -143,62 +147,52 @@ class Worker:
         if room <= 0 or self._stopping.is_set():
             return False
         began = time.monotonic()
-        async with self._database.transaction() as tx:
-            for step in deliveries.turn():
-                await tx.run(step)
-            claimed = await tx.all(
+        async with self._claiming, self._database.transaction() as tx:
+            claimed = await tx.all_after(
+                deliveries.turn(),
                 deliveries.claim(
                     worker=self.name,
                     limit=min(room, _BATCH),
                     endpoint_cap=settings.webhook_endpoint_in_flight,
                     tenant_cap=settings.webhook_tenant_in_flight,
                     lease=settings.webhook_lease_seconds,
-                )
+                ),
             )
         for found in claimed:
             lease = Lease(found)
             self._held[found.token] = lease
-            self._unstarted.add(found.token)
-            self._ready[found.webhook_id] += 1
-            task = asyncio.create_task(self._deliver(lease))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._places.add(lease)
+        self._begin()
         metrics.LEASED.set(len(self._held))
         if not claimed:  # with thousands of webhooks to look through, look less often
             await asyncio.sleep(min(_LONGEST_LOOK, time.monotonic() - began))
         return len(claimed) == _BATCH
 
-    async def _deliver(self, lease: Lease) -> None:
-        """Send, and keep the place until the result is committed."""
-        async with self._unrecorded.of(lease.claimed.webhook_id):
-            result = await self._send(lease)
-            if result is not None:
-                metrics.count(result)
-                recorded = asyncio.Event()
-                await self._results.put((result, recorded))
-                await recorded.wait()
+    def _begin(self) -> None:
+        """Send what has a place now. `_drain` gives back what waits when the worker stops."""
+        if not self._stopping.is_set():
+            for lease in self._places.fill():
+                task = asyncio.create_task(self._deliver(lease))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        metrics.IN_FLIGHT.set(self._places.taken)
 
-    async def _send(self, lease: Lease) -> Result | None:
-        """None: there is nothing to record."""
+    async def _deliver(self, lease: Lease) -> None:
+        """Send. The place is left once the result is committed, or there is none."""
         found = lease.claimed
-        async with (
-            self._webhooks.of(found.webhook_id),
-            self._tenants.of(found.tenant_id),
-            self._everybody,
-        ):
-            if self._stopping.is_set():
-                return None  # `_drain` gives it back
-            self._unstarted.discard(found.token)
-            self._ready[found.webhook_id] -= 1
-            if self._ready[found.webhook_id] <= 0:
-                del self._ready[found.webhook_id]
-            with metrics.IN_FLIGHT.track_inprogress():
-                try:
-                    return await self._attempt(lease)
-                except Exception:  # noqa: BLE001 - logged; one delivery must not end the others
-                    _log.exception("unexpected", delivery=str(found.id))
-                    detail = "The worker failed; its log has more."
-                    return failed(lease, "retry", "worker", detail, wait=60)
+        try:
+            result = await self._attempt(lease)
+        except Exception:  # noqa: BLE001 - logged; one delivery must not end the others
+            _log.exception("unexpected", delivery=str(found.id))
+            detail = "The worker failed; its log has more."
+            result = failed(lease, "retry", "worker", detail, wait=60)
+        if result is None:
+            self._held.pop(found.token, None)
+            self._places.leave(found.webhook_id, found.tenant_id)
+            self._begin()
+        else:
+            self._results.append(result)
+            self._ended.set()
 
     async def _attempt(self, lease: Lease) -> Result | None:
         """None: the webhook is gone, and the delivery with it."""
@@ -212,7 +206,6 @@ class Worker:
             _log.error("secrets", webhook=str(found.webhook_id), detail=error.detail)
             return failed(lease, "retry", "configuration", "The platform's key is wrong.", wait=60)
         if target is None:
-            self._held.pop(found.token, None)
             return None
         if not target.verified:  # its address changed since the claim
             detail = "The webhook's new address is not verified."
@@ -246,13 +239,12 @@ class Worker:
         A batch that cannot be written is kept until its leases are over.
         """
         while True:
-            batch = [await self._results.get()]
-            while len(batch) < _BATCH and not self._results.empty():
-                batch.append(self._results.get_nowait())
+            await self._ended.wait()
+            batch = self._results[:_BATCH]
             pause = 0.1
             while True:
                 try:
-                    await self._record([result for result, _ in batch])
+                    await self._record(batch)
                     break
                 except (Unavailable, psycopg.Error) as error:
                     refused = error if isinstance(error, Unavailable) else unavailable(error)
@@ -261,18 +253,26 @@ class Worker:
                     _log.warning("database", what="results", detail=refused.detail)
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries
                     pause = min(_LONGEST_PAUSE, pause * 2)
-            for result, recorded in batch:
+            del self._results[: len(batch)]
+            if not self._results:
+                self._ended.clear()
+            for result in batch:
                 self._held.pop(result.token, None)
-                self._results.task_done()
-                recorded.set()
+                self._places.leave(result.webhook_id, result.tenant_id)
+            self._begin()
+            metrics.count(batch)
             # A claim costs the database as much as a batch of results: not for a few more of many.
-            if any(self._ready[result.webhook_id] < self._low for result, _ in batch):
+            if any(self._places.waiting(result.webhook_id) < self._low for result in batch):
                 self._wake.set()
 
     async def _record(self, batch: list[Result]) -> None:
         after = self._settings.webhook_disable_hours * 3600
+        first, *more = write_results(batch, worker=self.name, disable_after=after)
+        if not more:
+            await self._database.alone(first)
+            return
         async with self._database.transaction() as tx:
-            await tx.run_together(write_results(batch, disable_after=after))
+            await tx.run_together([first, *more])
 
     async def _fan(self) -> bool:
         done, more = await self._fanning.round()
@@ -290,14 +290,12 @@ class Worker:
 
     async def _renew(self) -> bool:
         if self._held:
-            async with self._database.transaction() as tx:
-                lease = self._settings.webhook_lease_seconds
-                await tx.run(deliveries.renew(list(self._held), lease))
+            lease = self._settings.webhook_lease_seconds
+            await self._database.alone(deliveries.renew(list(self._held), lease))
         return False
 
     async def _reap(self) -> bool:
-        async with self._database.transaction() as tx:
-            lost = await tx.one(deliveries.reap(_BATCH)) or 0
+        lost = await self._database.alone(deliveries.reap(_BATCH)) or 0
         if lost:
             metrics.LOST.inc(lost)
             _log.warning("took back", deliveries=lost)
@@ -310,8 +308,7 @@ class Worker:
         return False
 
     async def _tell(self) -> bool:
-        async with self._database.transaction() as tx:
-            await tx.one(dead_letters.tell())
+        await self._database.alone(dead_letters.tell())
         return False
 
     async def _maintain(self) -> bool:
@@ -326,6 +323,7 @@ class Worker:
             *delivery_retention.trim_successes(successes),
             delivery_retention.forget_resolved(events),
             delivery_retention.bury_held(events),
+            alert_mails.forget(events),
         ]
         for step in steps:
             removed = delivery_retention.BATCH
@@ -336,13 +334,17 @@ class Worker:
 
     async def _drain(self) -> None:
         """Give back what has no socket yet, wait for the rest, and record what came of it."""
-        unstarted = [token for token in self._unstarted if token in self._held]
-        if unstarted:
+        async with self._claiming:  # what is being claimed right now is to be given back too
+            waiting = [lease.claimed.token for lease in self._places.clear()]
+        if waiting:
             async with self._database.transaction() as tx:
-                await tx.run(deliveries.release(unstarted))
+                await tx.run(deliveries.release(waiting))
+            for token in waiting:
+                del self._held[token]
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._settings.webhook_drain_seconds)
-        try:
-            await asyncio.wait_for(self._results.join(), 5)
-        except TimeoutError:
+        until = time.monotonic() + _LAST_RESULTS
+        while self._results and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        if self._results:
             _log.warning("results were not recorded; their leases will end", held=len(self._held))

@@ -189,6 +189,13 @@ class AsyncTransaction:
         cursor = await self.connection.execute(cast(Any, query.text), query.params)
         return cursor.rowcount
 
+    async def all_after(self, first: Statement[Any], query: Statement[T]) -> list[T]:
+        """The rows of `query`, which runs after `first` and goes to the server together with it."""
+        async with self.connection.pipeline():
+            await self.connection.execute(cast(Any, first.text), first.params)
+            cursor = await self.connection.execute(cast(Any, query.text), query.params)
+        return [query.row(row) for row in await cursor.fetchall()]
+
     async def run_together(self, queries: Iterable[Statement[Any]]) -> None:
         """Run them in this order in one round trip; the first that fails raises its error."""
         async with self.connection.pipeline():
@@ -200,13 +207,23 @@ class AsyncTransaction:
         await self.connection.execute(_SET_TENANT, (str(tenant_id),))
 
 
-def conninfo(url: str, role: Role, *, statement_timeout: float | None = None) -> str:
-    """`url` with the session fixed: role, UTC, ISO forms, and a statement timeout in seconds."""
+def conninfo(
+    url: str,
+    role: Role,
+    *,
+    statement_timeout: float | None = None,
+    idle_timeout: float | None = None,
+) -> str:
+    """`url` with the session fixed: role, UTC, ISO forms, and timeouts in seconds: of a statement,
+    and of a transaction whose process says nothing more (it was stopped, or its machine is gone).
+    """
     options = ["-c timezone=UTC", "-c datestyle=ISO", "-c intervalstyle=iso_8601"]
     if role is not Role.OWNER:
         options.append(f"-c role={role.value}")
     if statement_timeout is not None:
         options.append(f"-c statement_timeout={int(statement_timeout * 1000)}")
+    if idle_timeout is not None:
+        options.append(f"-c idle_in_transaction_session_timeout={int(idle_timeout * 1000)}")
     return make_conninfo(
         url,
         options=" ".join(options),
@@ -287,12 +304,18 @@ class AsyncDatabase:
     """Access for the event loop. `open` before use; `close` waits for nothing."""
 
     def __init__(
-        self, url: str, role: Role, *, size: int = 10, statement_timeout: float | None = None
+        self,
+        url: str,
+        role: Role,
+        *,
+        size: int = 10,
+        statement_timeout: float | None = None,
+        idle_timeout: float | None = None,
     ) -> None:
         self.url = url
         self.role = role
         self._pool = AsyncConnectionPool(
-            conninfo(url, role, statement_timeout=statement_timeout),
+            conninfo(url, role, statement_timeout=statement_timeout, idle_timeout=idle_timeout),
             min_size=1,
             max_size=size,
             open=False,

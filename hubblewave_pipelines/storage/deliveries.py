@@ -1,7 +1,9 @@
 """The queue of deliveries: claim with a lease, renew, take back what a dead worker held, release.
 
-A claim moves the attempt count and writes the attempt's row before any socket opens; whatever it
-hands out carries a token, and a result without the present token changes nothing (storage.results).
+A claim moves the attempt count and commits who attempts it since when, before any socket opens: a
+delivery that is `sending` is its own open attempt (storage.delivery_log shows it), whose row is
+written with its result or, when the worker died, by `reap`. What a claim hands out carries a token,
+and a result without the present token changes nothing (storage.results).
 Only the database's clock decides. Claims take turns on an advisory lock, so that the caps count
 what is really in flight.
 """
@@ -40,13 +42,13 @@ class Claimed:
     started_at: datetime
 
 
-def turn() -> list[Statement[Any]]:
+def turn() -> Statement[Any]:
     """Wait for this transaction's turn to claim. A claimer that stops in the middle is ended."""
-    return [
-        statement("set local idle_in_transaction_session_timeout = '5s'"),
-        statement("set local lock_timeout = '5s'"),
-        statement("select pg_advisory_xact_lock(%s)", (_LOCK,)),
-    ]
+    return statement(
+        "select set_config('idle_in_transaction_session_timeout', '5s', true),"
+        " set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(%s)",
+        (_LOCK,),
+    )
 
 
 def claim(
@@ -112,12 +114,9 @@ def claim(
         ), taken as (
           update hubblewave.webhook_deliveries d set state = 'sending', attempt = d.attempt + 1,
             attempts_left = d.attempts_left - 1, lease_token = gen_random_uuid(),
-            leased_until = now() + make_interval(secs => %(lease)s), started_at = now()
+            leased_until = now() + make_interval(secs => %(lease)s), started_at = now(),
+            worker = %(worker)s
           from chosen where d.id = chosen.id returning d.*
-        ), noted as (
-          insert into hubblewave.webhook_attempts (tenant_id, webhook_id, delivery_id, n, started_at,
-            worker)
-          select tenant_id, webhook_id, id, attempt, started_at, %(worker)s from taken
         )
         select t.id, t.tenant_id, t.webhook_id, w.updated_at, t.lease_token, t.event_id, t.type,
           t.occurred_at, e.data, t.kind, t.attempt, t.attempts_left, t.started_at
@@ -139,22 +138,24 @@ def claim(
     )
 
 
-def renew(tokens: Sequence[UUID], lease: float) -> Statement[Any]:
+def renew(tokens: Sequence[UUID], lease: float) -> Statement[int]:
+    """Answers how many are still held."""
     return statement(
-        "update hubblewave.webhook_deliveries set leased_until = now() + make_interval(secs => %s)"
-        " where state = 'sending' and lease_token = any(%s)",
+        "with renewed as (update hubblewave.webhook_deliveries"
+        " set leased_until = now() + make_interval(secs => %s)"
+        " where state = 'sending' and lease_token = any(%s) returning 1)"
+        " select count(*) from renewed",
         (lease, list(tokens)),
+        lambda row: int(row[0]),
     )
 
 
 def release(tokens: Sequence[UUID]) -> Statement[Any]:
     """Give back what was claimed and never opened a socket; the attempt does not count."""
     return statement(
-        "with back as (update hubblewave.webhook_deliveries d set state = 'due', lease_token = null,"
+        "update hubblewave.webhook_deliveries set state = 'due', lease_token = null,"
         " leased_until = null, attempt = attempt - 1, attempts_left = attempts_left + 1"
-        " where state = 'sending' and lease_token = any(%s) returning id, attempt + 1 as n,"
-        " started_at) delete from hubblewave.webhook_attempts a using back"
-        " where a.delivery_id = back.id and a.n = back.n and a.started_at = back.started_at",
+        " where state = 'sending' and lease_token = any(%s)",
         (list(tokens),),
     )
 
@@ -169,9 +170,12 @@ def reap(limit: int) -> Statement[int]:
           where state = 'sending' and leased_until < now()
           order by leased_until limit %(limit)s for update skip locked
         ), closed as (
-          update hubblewave.webhook_attempts a set ended_at = now(), error_class = 'worker_lost'
-          from lost where a.delivery_id = lost.id and a.n = lost.attempt
-            and a.started_at = lost.started_at and a.ended_at is null
+          insert into hubblewave.webhook_attempts as a (tenant_id, webhook_id, delivery_id, n,
+            started_at, ended_at, worker, error_class)
+          select tenant_id, webhook_id, id, attempt, started_at, now(), coalesce(worker, ''),
+            'worker_lost' from lost
+          on conflict (delivery_id, n, started_at) do update set ended_at = excluded.ended_at,
+            error_class = excluded.error_class where a.ended_at is null
         ), again as (
           update hubblewave.webhook_deliveries d
           set state = case when w.active and w.disabled_at is null then 'due' else 'held' end,

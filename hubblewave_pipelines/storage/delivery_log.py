@@ -96,12 +96,19 @@ def delivery_by_id(tenant_id: UUID, delivery_id: UUID) -> Statement[tuple[Delive
 
 
 def attempts_of(tenant_id: UUID, delivery_id: UUID) -> Statement[Attempt]:
+    """In order; the last one is without an end while it is under way."""
     return statement(
         "select n, started_at, ended_at, worker, status, error_class, detail, duration_ms,"
         " request_headers, encode(body_sha256, 'hex'), encode(sent_sha256, 'hex'), response_headers,"
         " response_body from hubblewave.webhook_attempts"
-        " where tenant_id = %s and delivery_id = %s order by n, started_at",
-        (tenant_id, delivery_id),
+        " where tenant_id = %(tenant)s and delivery_id = %(delivery)s"
+        " union all select d.attempt, d.started_at, null, coalesce(d.worker, ''), null, null, null,"
+        " null, null, null, null, null, null from hubblewave.webhook_deliveries d"
+        " where d.tenant_id = %(tenant)s and d.id = %(delivery)s and d.state = 'sending'"
+        " and not exists (select from hubblewave.webhook_attempts a where a.delivery_id = d.id"
+        " and a.n = d.attempt and a.started_at = d.started_at)"
+        " order by n, started_at",
+        {"tenant": tenant_id, "delivery": delivery_id},
         lambda row: Attempt(*row),
     )
 

@@ -17,7 +17,7 @@ from hubblewave_pipelines.core.entity import Entity, Json
 from hubblewave_pipelines.core.query import Filter, columns_of
 from hubblewave_pipelines.storage.conditions import condition
 from hubblewave_pipelines.storage.database import Statement, statement
-from hubblewave_pipelines.storage.physical import qualified
+from hubblewave_pipelines.storage.history_table import former
 from hubblewave_pipelines.storage.shown import record_object
 from hubblewave_pipelines.storage.sql import Sql
 
@@ -100,13 +100,15 @@ def _batch(events: Sequence[Fresh]) -> tuple[str, list[object]]:
     )
 
 
-def render_records(entity: Entity, events: Sequence[Fresh]) -> Statement[Any]:
-    """Give events of the entity's records their data: the record as callers see it now."""
+def render_records(entity: Entity, events: Sequence[Fresh], *, finish: bool) -> Statement[Any]:
+    """Give events of the entity's records their data: the record as callers see it now, what it
+    held under an earlier type of a field as the present type has it, if it does. With `finish` they are fanned out by this transaction: a wide row less to write."""
     where, params = _batch(events)
+    finished = ", fanned_at = now()" if finish else ""
     shown = record_object(columns_of(entity), at=0)
     return statement(
         f"update hubblewave.events e set data = (select {shown.text}::text"
-        f" from jsonb_populate_record(null::{qualified(entity)}, e.record) a0)"
+        f" from {former(entity, 'e.record')} a0){finished}"
         f" where {where} and e.data is null and e.entity_id = %s",
         [*shown.params, *params, entity.id],
     )
@@ -187,7 +189,7 @@ def make_filtered(
     sql.add(f" from (select * from hubblewave.events e where {where}) b", *params)
     sql.add(f" join hubblewave.webhooks w on {_WANTED} and w.id = %s", tenant_id, webhook_id)
     sql.add(f" and w.events && {_CHOOSERS}")
-    sql.add(f", lateral jsonb_populate_record(null::{qualified(entity)}, b.record) a0")
+    sql.add(f", lateral {former(entity, 'b.record')} a0")
     sql.add(" where b.entity_id = %s and ", entity.id).append(found).add(" order by b.n")
     return statement(sql.text, sql.params)
 
@@ -208,7 +210,10 @@ def bury_unfit(tenant_id: UUID, webhook_id: UUID, events: Sequence[Fresh]) -> St
 
 def finish_events(events: Sequence[Fresh]) -> Statement[Any]:
     where, params = _batch(events)
-    return statement(f"update hubblewave.events e set fanned_at = now() where {where}", params)
+    return statement(
+        f"update hubblewave.events e set fanned_at = now() where {where} and e.fanned_at is null",
+        params,
+    )
 
 
 def note_progress(event: Fresh, fanned_to: UUID) -> Statement[Any]:

@@ -11,7 +11,7 @@ from hubblewave_pipelines.core.entity import Entity, Json
 from hubblewave_pipelines.core.query import Filter
 from hubblewave_pipelines.storage.conditions import condition
 from hubblewave_pipelines.storage.database import Statement, statement
-from hubblewave_pipelines.storage.physical import qualified
+from hubblewave_pipelines.storage.history_table import former
 from hubblewave_pipelines.storage.sql import Sql
 
 WAITING = 500  # deliveries of a replay that wait at a time, so that live events are not behind it
@@ -189,7 +189,7 @@ def advance(
     if fits is not None:
         entity, found = fits
         sql.add(" and e.entity_id = %s and exists (select from", entity.id)
-        sql.add(f" jsonb_populate_record(null::{qualified(entity)}, e.record) a0 where ")
+        sql.add(f" {former(entity, 'e.record')} a0 where ")
         sql.append(condition(found, 0)).add(")")
     sql.add(
         " order by e.occurred_at, e.n returning 1), size as (select count(*) as n from page),"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from hubblewave_pipelines.delivery.gate import Lookup, system_lookup
 from hubblewave_pipelines.delivery.posting import open_session
 from hubblewave_pipelines.delivery.transforms import TransformPool
 from hubblewave_pipelines.delivery.worker import Worker
@@ -21,7 +22,7 @@ ALLOW = "127.0.0.1/32:*"
 
 
 @contextmanager
-def working(settings: Settings) -> Iterator[Worker]:
+def working(settings: Settings, *, lookup: Lookup = system_lookup) -> Iterator[Worker]:
     """A worker on a thread and loop of its own; stopped and drained at the end."""
     started, failures = threading.Event(), list[BaseException]()
     made: list[tuple[Worker, asyncio.AbstractEventLoop]] = []
@@ -30,7 +31,7 @@ def working(settings: Settings) -> Iterator[Worker]:
         database = AsyncDatabase(settings.require_database_url(), Role.WORKER, size=6)
         await database.open()
         transforms = TransformPool(weak_isolation=settings.transform_weak_isolation)
-        session = open_session(settings.egress)
+        session = open_session(settings.egress, lookup=lookup)
         worker = Worker(settings, database, session, transforms)
         made.append((worker, asyncio.get_running_loop()))
         started.set()

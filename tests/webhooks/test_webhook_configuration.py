@@ -312,3 +312,30 @@ def test_a_key_that_is_missing_or_may_be_read_by_others_is_said_clearly(
     key_file(bare).chmod(0o644)
     with pytest.raises(Misconfigured, match="chmod 600"):
         _ = Secrets(bare).envelope
+
+
+def test_a_creation_that_is_sent_again_makes_one_webhook_and_shows_no_secret_twice(
+    api: httpx.Client, receiver: Receiver, owner_database: Database
+) -> None:
+    key = {"Idempotency-Key": "crm"}
+    body = {"url": receiver.url, "events": ["import.completed"]}
+    first = api.post(HOOKS, json=body, headers=key)
+    again = api.post(HOOKS, json=body, headers=key)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.headers["Location"] == first.headers["Location"]
+    secret = first.json()["secret"]
+    assert secret.startswith("whsec_")
+    assert again.json()["secret"] is None
+    assert again.json()["webhook"]["id"] == first.json()["webhook"]["id"]
+    assert len(receiver.requests) == 1  # one challenge
+    assert made(api.get(HOOKS), 200)["pageInfo"]["totalItems"] == 1
+    kept = rows(owner_database, "select body from hubblewave.idempotency_keys")
+    assert [secret in text for (text,) in kept] == [False]
+    other = api.post(HOOKS, json={**body, "name": "other"}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "request.idempotency_mismatch")
+    refused = api.post(HOOKS, json={**body, "url": "nowhere"}, headers={"Idempotency-Key": "2"})
+    assert refused.status_code == 422
+    mended = api.post(HOOKS, json=body, headers={"Idempotency-Key": "2"})
+    assert mended.status_code == 201  # a refusal has used up no key
+    assert mended.json()["secret"].startswith("whsec_")

@@ -61,4 +61,7 @@ def test_dead_letters_are_listed_redriven_and_resolved(
         refused = run(*words, "--json")
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert said in refused.stderr
+    unreadable = run("resolve", letters[1]["id"], "no-id")  # settles none of them
+    assert unreadable.exit_code == 2
+    assert "'no-id' is not a valid UUID" in unreadable.output
     assert made(api.get("/api/v1/webhooks/dead-letters"), 200)["items"] == []
