@@ -15,7 +15,7 @@ from api.openapi_known import (
     optional,
     page_of,
 )
-from api.openapi_parts import answer, body, parameter
+from api.openapi_parts import answer, body, parameter, shared
 from api.openapi_schemas import Schema, ref
 from hubblewave_pipelines.core.backoff import PRESETS
 from hubblewave_pipelines.core.webhook import ORDERINGS
@@ -27,6 +27,7 @@ _DELIVERY = ref("platform_WebhookDelivery")
 _LETTER = ref("platform_DeadLetter")
 _REPLAY = ref("platform_WebhookReplay")
 _MADE = object_of({"webhook": _HOOK, "secret": TEXT}, "webhook", "secret")
+_CREATED = object_of({"webhook": _HOOK, "secret": optional("string")}, "webhook", "secret")
 _OBJECT: Schema = {"type": "object"}
 _ID: Schema = {"type": "string", "format": "uuid"}
 _WHEN: Schema = {"type": "string", "format": "date-time"}
@@ -60,8 +61,8 @@ PATHS: Paths = {
     ),
     ("POST", "/webhooks"): Known(
         "admin",
-        {201: answer("The webhook; `secret` is shown this once.", _MADE, "Location")},
-        (),
+        {201: answer("The webhook; `secret` is shown this once.", _CREATED, "Location")},
+        (shared("IdempotencyKey"),),
         body(ref("platform_NewWebhook")),
         (409,),
     ),

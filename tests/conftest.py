@@ -1,8 +1,9 @@
 """What every test stands on: a real PostgreSQL per worker, a cloned database per test."""
 
-import itertools
 import os
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,6 @@ settings.load_profile("ci" if os.environ.get("CI") else "suite")  # noqa: TID251
 for name in [name for name in os.environ if name.startswith(("HUBBLEWAVE_", "DAGSTER_"))]:  # noqa: TID251 - a developer's settings must not leak into tests
     del os.environ[name]  # noqa: TID251 - the same
 
-_clones = itertools.count()
-
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
@@ -58,14 +57,21 @@ def template(server: "Server") -> str:
     return "template_hubblewave"
 
 
-@pytest.fixture
-def database_url(server: "Server", template: str) -> Iterator[str]:
-    """A migrated database of this test alone, as its owner `hubblewave`."""
-    name = f"test_{next(_clones)}"
+@contextmanager
+def cloned(server: "Server", template: str) -> Iterator[str]:
+    """The URL of a migrated database, as its owner `hubblewave`; dropped in the end."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.url("postgres", user="postgres"), autocommit=True) as connection:
         connection.execute(f"create database {name} template {template} owner hubblewave")
         yield server.url(name)
         connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def database_url(server: "Server", template: str) -> Iterator[str]:
+    """A migrated database of this test alone, as its owner `hubblewave`."""
+    with cloned(server, template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -45,11 +45,16 @@ class Mailing:
         for alert in due:
             try:
                 await asyncio.to_thread(self._send, alert)
-            except (OSError, smtplib.SMTPException) as error:
-                wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (alert.attempt - 1))
+            except Exception as error:  # noqa: BLE001 - logged; letters must not end the worker
+                expected = isinstance(error, OSError | smtplib.SMTPException)
                 _log.warning(
-                    "not mailed", event=str(alert.event_id), detail=_reason(error), last=alert.last
+                    "not mailed",
+                    alert=str(alert.event_id),
+                    detail=_reason(error),
+                    last=alert.last,
+                    exc_info=None if expected else error,
                 )
+                wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (alert.attempt - 1))
                 async with self._database.transaction() as tx:
                     await tx.run(alert_mails.put_off(alert.event_id, wait))
                 return False  # the server's fault, most likely: the others would fare no better

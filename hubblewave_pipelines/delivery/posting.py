@@ -180,8 +180,9 @@ async def post(
         async with asyncio.timeout(total):
             try:
                 await answer.receive(session, target, headers, body)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if dial.dialled or answer.status is not None:
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                connecting = dial.dialled or isinstance(error, aiohttp.ClientConnectorError)
+                if connecting or answer.status is not None:
                     raise
                 await answer.receive(session, target, headers, body)
     except (BlockedTarget, TimeoutError, aiohttp.ClientError, OSError) as error:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import httpx
 import pytest
 
 from hubblewave_pipelines.settings import Settings
-from hubblewave_pipelines.storage.database import Database, statement
+from hubblewave_pipelines.storage.capture import capture
+from hubblewave_pipelines.storage.database import Database, Role, statement
 from hubblewave_pipelines.storage.ddl import define
 from hubblewave_pipelines.storage.tenants import Tenant
+from tests.conftest import cloned, make_tenant
 from tests.facade.conftest import make_key, serving, settings_for
 from tests.plugins.receiver import Receiver, Request, receiving
+from tests.plugins.servers import Server
 from tests.plugins.working import ALLOW
 
 CONTACT = {
@@ -68,19 +73,96 @@ class Switch:
         say(writer, b"{}", status, self.extra)
 
 
+@dataclass(frozen=True)
+class House:
+    """A platform that the tests of a module use one after the other, each of them swept out."""
+
+    settings: Settings
+    owner: Database
+    tenant: Tenant
+    url: str
+    key: str
+
+    def sweep(self) -> None:
+        """As if no test had been here: no webhook, event, delivery, record or kept answer."""
+        ((table, history),) = rows(
+            self.owner,
+            "select t.schema_name || '.e_' || e.id, t.schema_name || '.h_' || e.id"
+            " from hubblewave.entities e join hubblewave.tenants t on t.id = e.tenant_id"
+            " where e.name = 'Contact'",
+        )
+        run_sql(self.owner, f"truncate {table}, {history}")
+        for name in _SWEPT:
+            run_sql(self.owner, f"delete from hubblewave.{name}")
+        run_sql(self.owner, "alter sequence hubblewave.events_n restart")
+        capture(self.owner, self.tenant.id)
+
+
+_SWEPT = (
+    "webhooks", "events", "webhook_delivery_log", "webhook_attempts", "idempotency_keys",
+    "alert_mails",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def house(
+    server: Server, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    with cloned(server, template) as url:
+        settings = settings_for(url, tmp_path_factory.mktemp("house"), egress_allow=ALLOW)
+        owner = Database(url, Role.OWNER)
+        tenant = make_tenant(owner, "default")
+        define(owner, tenant, CONTACT)
+        with serving(settings) as base:
+            yield House(settings, owner, tenant, base, make_key(owner, tenant))
+        owner.close()
+
+
 @pytest.fixture
-def settings(database_url: str, data_dir: Path) -> Settings:
+def shared(request: pytest.FixtureRequest) -> House | None:
+    """None for a test that is marked `own_database`, because it changes what cannot be swept out."""
+    if request.node.get_closest_marker("own_database"):
+        return None
+    found = request.getfixturevalue("house")
+    assert isinstance(found, House)
+    return found
+
+
+@pytest.fixture
+def database_url(shared: House | None, server: Server, template: str) -> Iterator[str]:
+    if shared is None:
+        with cloned(server, template) as url:
+            yield url
+    else:
+        yield shared.settings.require_database_url()
+        shared.sweep()
+
+
+@pytest.fixture
+def tenant(shared: House | None, owner_database: Database) -> Tenant:
+    return make_tenant(owner_database, "default") if shared is None else shared.tenant
+
+
+@pytest.fixture
+def settings(shared: House | None, database_url: str, data_dir: Path) -> Settings:
+    if shared is not None:
+        return shared.settings
     return settings_for(database_url, data_dir, egress_allow=ALLOW)
 
 
 @pytest.fixture
-def api(settings: Settings, owner_database: Database, tenant: Tenant) -> Iterator[httpx.Client]:
+def api(
+    shared: House | None, settings: Settings, owner_database: Database, tenant: Tenant
+) -> Iterator[httpx.Client]:
     """A client with the admin scope of a tenant that has contacts."""
-    define(owner_database, tenant, CONTACT)
-    key = make_key(owner_database, tenant)
-    with serving(settings) as url, httpx.Client(base_url=url, headers={"X-API-Key": key}) as client:
-        client.timeout = httpx.Timeout(30)
-        yield client
+    with ExitStack() as opened:
+        if shared is None:
+            define(owner_database, tenant, CONTACT)
+            key, url = make_key(owner_database, tenant), opened.enter_context(serving(settings))
+        else:
+            key, url = shared.key, shared.url
+        client = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30)
+        yield opened.enter_context(client)
 
 
 @pytest.fixture

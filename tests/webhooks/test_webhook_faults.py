@@ -114,6 +114,7 @@ def test_F1_a_worker_that_is_asked_to_stop_finishes_or_gives_back_what_it_holds(
     assert len(bodies(receiver)) == 40
 
 
+@pytest.mark.own_database  # whose sessions it leaves behind
 def test_F2_a_killed_api_leaves_a_record_with_its_event_or_neither(
     api: httpx.Client,
     receiver: Receiver,
@@ -195,6 +196,7 @@ def test_F8_a_worker_that_stood_still_longer_than_its_lease_changes_nothing_afte
     assert lost == [(1, 3)]
 
 
+@pytest.mark.own_database  # with a trigger of its own
 def test_F9_a_deadlock_that_is_run_again_writes_its_event_once(
     api: httpx.Client, receiver: Receiver, owner_database: Database, tenant: Tenant
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import httpx
 import jsonschema
+import pytest
 
 from hubblewave_pipelines.core.event_types import FIXED
 from hubblewave_pipelines.settings import Settings
@@ -14,6 +15,8 @@ from tests.plugins.receiver import Receiver, receiving
 from tests.plugins.stack import eventually
 from tests.plugins.working import working
 from tests.webhooks.conftest import Switch, bodies, emit, made, rows, run_sql, subscribe
+
+pytestmark = pytest.mark.own_database  # partitions come and go
 
 LETTERS = "/api/v1/webhooks/dead-letters"
 

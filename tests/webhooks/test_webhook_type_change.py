@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import Database
@@ -13,6 +14,8 @@ from tests.plugins.receiver import Receiver
 from tests.plugins.stack import eventually
 from tests.plugins.working import working
 from tests.webhooks.conftest import CONTACT, bodies, made, rows, subscribe
+
+pytestmark = pytest.mark.own_database  # a definition is changed
 
 
 def with_kinds(owner: Database, tenant: Tenant, **kinds: str) -> None:
