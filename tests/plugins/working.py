@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from hubblewave_pipelines.delivery.gate import Lookup, system_lookup
 from hubblewave_pipelines.delivery.posting import open_session
 from hubblewave_pipelines.delivery.transforms import TransformPool
 from hubblewave_pipelines.delivery.worker import Worker
+from hubblewave_pipelines.outbound.looking_up import Lookup, system_lookup
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import AsyncDatabase, Role
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from hubblewave_pipelines.core.signature import new_secret
-from hubblewave_pipelines.delivery.gate import AddressInfo
+from hubblewave_pipelines.outbound.looking_up import AddressInfo
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage import tenants
 from hubblewave_pipelines.storage.database import Database, Role
