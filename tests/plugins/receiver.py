@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,22 +34,17 @@ def reply(status: str = "200 OK", body: bytes = b"", **headers: str) -> Answer:
     return answer
 
 
-class Receiver:
+class Served(ABC):
     """Serves on a free port of 127.0.0.1, on a thread and loop of its own, until the `with` ends."""
 
-    def __init__(self, answer: Answer | None = None, *, tls: ssl.SSLContext | None = None) -> None:
-        self.answer = answer or reply()
-        self.requests: list[Request] = []
-        self.connections = 0
+    def __init__(self) -> None:
         self.port = 0
-        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    @property
-    def url(self) -> str:
-        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/hook"
+    @abstractmethod
+    async def _listen(self) -> asyncio.Server: ...
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -66,7 +62,7 @@ class Receiver:
 
     async def _run(self) -> None:
         self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._tls, backlog=512)
+        server = await self._listen()
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
@@ -75,6 +71,24 @@ class Receiver:
         for task in talks:
             task.cancel()
         await asyncio.gather(*talks, return_exceptions=True)
+
+
+class Receiver(Served):
+    """Answers as `answer` says, and keeps what it was asked."""
+
+    def __init__(self, answer: Answer | None = None, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__()
+        self.answer = answer or reply()
+        self.requests: list[Request] = []
+        self.connections = 0
+        self._tls = tls
+
+    @property
+    def url(self) -> str:
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/hook"
+
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._talk, "127.0.0.1", 0, ssl=self._tls, backlog=512)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
