@@ -197,6 +197,11 @@ def test_faults_of_pages_and_the_three_kinds_of_429(serve: Serve) -> None:
         assert burst.headers["ratelimit-reason"] == "jira-burst-based"
         assert burst.headers["retry-after"].endswith("GMT")
         assert "errorMessages" in with_fault("rows_and_error").json()
+        client.post("/__sandbox/clock", json={"rate": 0})
+        path = "/rest/api/3/issue/10001"
+        codes = [client.put(path, json={"fields": {"summary": str(n)}}) for n in range(21)]
+        assert [code.status_code for code in codes] == [*[204] * 20, 429]
+        assert codes[-1].headers["ratelimit-reason"] == "jira-per-issue-on-write"
 
 
 def test_oauth_rotates_its_refresh_token(serve: Serve) -> None:

@@ -1,6 +1,8 @@
 """Writing issues: create, bulk create, edit, transitions, delete, properties."""
 
 import json
+from collections import deque
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -8,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hubblewave_pipelines.sandboxes.jira import catalog, shapes
-from hubblewave_pipelines.sandboxes.jira.refusing import Refused
+from hubblewave_pipelines.sandboxes.jira.refusing import Refused, throttled
 from hubblewave_pipelines.sandboxes.jira.signing import private
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 ISSUE = "issue"
 MOST = 50
+PER_ISSUE, PER_ISSUE_SPAN = 20, timedelta(seconds=2)
 
 
 def routes(site: "Jira") -> list[BaseRoute]:
@@ -39,6 +42,7 @@ def routes(site: "Jira") -> list[BaseRoute]:
 class Writes:
     def __init__(self, site: "Jira") -> None:
         self.site = site
+        self._written: dict[str, deque[datetime]] = {}
 
     async def create(self, request: Request) -> Response:
         body = await _body(request)
@@ -98,6 +102,8 @@ class Writes:
         body = await _body(request)
         with self.site.stage.lock:
             number = self._known(request)
+            if (refused := self._too_often(number)) is not None:
+                return refused
             errors: dict[str, str] = {}
             values = self._values(body.get("fields") or {}, errors)
             for name, steps in (body.get("update") or {}).items():
@@ -188,6 +194,8 @@ class Writes:
             )
         with self.site.stage.lock:
             number = self._known(request)
+            if (refused := self._too_often(number)) is not None:
+                return refused
             errors: dict[str, str] = {}
             values = self._values(body.get("fields") or {}, errors)
             if errors:
@@ -213,6 +221,15 @@ class Writes:
                 ISSUE, number, {"properties": {**held, name: value}}, self.site.clock.now()
             )
         return Response(status_code=200 if name in held else 201)
+
+    def _too_often(self, number: str) -> Response | None:
+        """429 for an issue that is written more than twenty times in two seconds."""
+        now = self.site.clock.now()
+        times = self._written.setdefault(number, deque(maxlen=PER_ISSUE))
+        if len(times) == PER_ISSUE and now - times[0] < PER_ISSUE_SPAN:
+            return throttled(now, 2, "jira-per-issue-on-write")
+        times.append(now)
+        return None
 
     def _known(self, request: Request) -> str:
         number = self.site.key(request.path_params["key"])
