@@ -62,16 +62,17 @@ class Reading:
         self, options: Callable[..., dict[str, str]], query: str | None, after: Key | None
     ) -> Iterator[tuple[list[Row], Key | None, bool]]:
         """Rows, the last key so far, and whether anything may follow."""
+        key_of = self.keying()
         while True:
             asked = {**options(query, self._beyond(after)), "$top": str(self.page_size)}
             feed = self._page(asked)
-            fresh = {key: row for row in feed.rows if (key := self.key(row)) != after}
+            fresh = {key: row for row in feed.rows if (key := key_of(row)) != after}
             rows = list(fresh.values())
             if feed.rows and not rows:
                 raise PartialAnswer(
                     "The service gives the same record again and nothing beyond it."
                 )
-            last = self.key(rows[-1]) if rows else after
+            last = key_of(rows[-1]) if rows else after
             more = feed.next_link is not None or len(feed.rows) >= self.page_size
             yield rows, last, more
             if not more:
@@ -177,12 +178,16 @@ class Reading:
 
     # -- rows as columns -------------------------------------------------------------------------
 
-    def key(self, row: Row) -> Key:
-        properties = self.part.properties
-        return tuple(str(reader(properties[name])(row[name])) for name in self.part.keys)
+    def keying(self) -> Callable[[Row], Key]:
+        """What takes the key out of a row."""
+        readers = [(name, reader(self.part.properties[name])) for name in self.part.keys]
+        if len(readers) == 1:
+            name, read = readers[0]
+            return lambda row: (str(read(row[name])),)
+        return lambda row: tuple(str(read(row[name])) for name, read in readers)
 
     def key_text(self, row: Row) -> str:
-        key = self.key(row)
+        key = self.keying()(row)
         return key[0] if len(key) == 1 else join_key(key)
 
     def columns(self, rows: Sequence[Row]) -> dict[str, Sequence[Cell]]:
@@ -191,7 +196,8 @@ class Reading:
         try:
             for name in self.fields:
                 if name == KEY and name not in self.part.properties:
-                    found[name] = [self.key_text(row) for row in rows]
+                    key_of = self.keying()
+                    found[name] = [join_key(key_of(row)) for row in rows]
                 elif name == CHANGED and name not in self.part.properties:
                     found[name] = self._changed(rows)
                 else:
