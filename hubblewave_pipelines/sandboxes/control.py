@@ -20,7 +20,7 @@ _CHANGES_SHOWN = 1_000
 
 
 def routes(sandbox: "Sandbox") -> list[BaseRoute]:
-    """GET the state; POST faults, clock, creates, edits, deletes, outage, reset."""
+    """GET the state; POST faults, clock, creates, edits, deletes, outage, reset and the vendor's own."""
     desk = _Desk(sandbox)
     posts: dict[str, Callable[[Body], Body]] = {
         "faults": desk.set_faults,
@@ -30,6 +30,7 @@ def routes(sandbox: "Sandbox") -> list[BaseRoute]:
         "deletes": desk.delete,
         "outage": desk.set_outage,
         "reset": desk.reset,
+        **sandbox.vendor.controls(),
     }
     return [
         Route("/__sandbox", _getting(desk.state), methods=["GET"]),

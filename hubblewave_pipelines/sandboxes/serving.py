@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import uvicorn
@@ -41,7 +41,8 @@ def url_of(bound: socket.socket) -> str:
 
 def run(sandbox: Sandbox, bound: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM."""
-    _server(sandbox).run(sockets=[bound])
+    with suppress(KeyboardInterrupt):  # uvicorn has ended in order and passes Ctrl-C on
+        _server(sandbox).run(sockets=[bound])
 
 
 @contextmanager

@@ -101,6 +101,12 @@ class Vendor(ABC):
     def touch(self, at: datetime) -> None:
         """One change that a person might make, chosen by `self.random`."""
 
+    def controls(self) -> Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+        """The vendor's own control requests by name: each takes the body of a POST to
+        `/__sandbox/{name}` and gives the answer; ValueError, KeyError and TypeError are refusals.
+        """
+        return {}
+
     def errors(self) -> Mapping[Any, Callable[[Request, Any], Awaitable[Response]]]:
         """Exceptions of handlers and the answers they become."""
         return {}

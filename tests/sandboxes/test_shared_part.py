@@ -18,6 +18,7 @@ from hubblewave_pipelines.sandboxes.vendor import Options, Outage, Vendor, befal
 from tests.plugins.sandboxes import START
 
 Serve = Callable[..., Running]
+HTTP = httpx.Client(timeout=30)  # one for all: making one costs more than most tests here
 
 
 class Shop(Vendor):
@@ -76,12 +77,12 @@ def _shop(serve: Serve, **options: Any) -> Running:
 
 
 def _orders(running: Running) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = httpx.get(f"{running.url}/orders").json()
+    found: list[dict[str, Any]] = HTTP.get(f"{running.url}/orders").json()
     return found
 
 
 def _tell(running: Running, what: str, **body: Any) -> dict[str, Any]:
-    answer = httpx.post(f"{running.url}/__sandbox/{what}", json=body)
+    answer = HTTP.post(f"{running.url}/__sandbox/{what}", json=body)
     assert answer.status_code == 200, answer.text
     told: dict[str, Any] = answer.json()
     return told
@@ -117,20 +118,20 @@ def test_faults_that_answer_and_faults_that_handlers_apply(serve: Serve) -> None
         "faults",
         faults=[{"kind": "quota", "request": 1}, "short_page@2", "csrf_expired@3"],
     )
-    assert httpx.get(f"{running.url}/orders").status_code == 503
+    assert HTTP.get(f"{running.url}/orders").status_code == 503
     assert len(_orders(running)) == 19
     assert len(_orders(running)) == 20
-    state = httpx.get(f"{running.url}/__sandbox").json()
+    state = HTTP.get(f"{running.url}/__sandbox").json()
     assert state["faults"]["applied"] == {"quota": 1, "short_page": 1}
     assert state["requests"] == {
         "total": 3,
         "operations": {"orders": 2, "/orders": 1},
         "statuses": {"503": 1, "200": 2},
     }
-    log = httpx.get(f"{running.url}/__sandbox/requests").json()["requests"]
+    log = HTTP.get(f"{running.url}/__sandbox/requests").json()["requests"]
     assert [asked["fault"] for asked in log] == ["quota", "short_page", None]
     _tell(running, "reset")
-    assert httpx.get(f"{running.url}/__sandbox").json()["requests"]["total"] == 0
+    assert HTTP.get(f"{running.url}/__sandbox").json()["requests"]["total"] == 0
 
 
 def test_a_rate_is_kept_and_repeats_with_the_seed() -> None:
@@ -162,17 +163,17 @@ def test_faults_that_are_none(text: str) -> None:
 
 def test_outages_by_the_sandbox_clock(serve: Serve) -> None:
     running = _shop(serve, outages=(Outage.parse("12:30-14:30", START),))
-    assert httpx.get(f"{running.url}/orders").status_code == 200
+    assert HTTP.get(f"{running.url}/orders").status_code == 200
     _tell(running, "clock", advance=1_900, rate=0)
-    answer = httpx.get(f"{running.url}/orders")
+    answer = HTTP.get(f"{running.url}/orders")
     assert (answer.status_code, answer.headers["date"]) == (503, "Thu, 15 Jan 2026 12:31:40 GMT")
     _tell(running, "clock", advance=7_200)
-    assert httpx.get(f"{running.url}/orders").status_code == 200
+    assert HTTP.get(f"{running.url}/orders").status_code == 200
     _tell(running, "outage", seconds=60, kind="refuse")
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"{running.url}/orders")
+        HTTP.get(f"{running.url}/orders")
     _tell(running, "outage", clear=True)
-    assert httpx.get(f"{running.url}/orders").status_code == 200
+    assert HTTP.get(f"{running.url}/orders").status_code == 200
 
 
 @pytest.mark.parametrize("text", ["12:00", "14:00-12:00", "+5-x", "yesterday/today"])
@@ -208,14 +209,14 @@ def test_control_creates_edits_and_deletes(serve: Serve) -> None:
         False,
         19,
     )
-    changes = httpx.get(f"{running.url}/__sandbox/changes?since=1").json()["changes"]
+    changes = HTTP.get(f"{running.url}/__sandbox/changes?since=1").json()["changes"]
     assert [change["what"] for change in changes] == ["updated"] * 6 + ["deleted"] * 2
     for what, body in (
         ("edits", {"table": "orders", "key": "no", "values": {}}),
         ("faults", {"faults": ["no"]}),
         ("clock", {"now": "soon"}),
     ):
-        assert httpx.post(f"{running.url}/__sandbox/{what}", json=body).status_code == 400
+        assert HTTP.post(f"{running.url}/__sandbox/{what}", json=body).status_code == 400
 
 
 def test_late_commits_and_searches_that_lag() -> None:
@@ -255,5 +256,5 @@ def test_a_slow_answer_outlasts_its_reader_and_the_next_comes_at_once(serve: Ser
     running = _shop(serve)
     _tell(running, "faults", faults=["slow@1:20"])
     with pytest.raises(httpx.ReadTimeout):
-        httpx.get(f"{running.url}/orders", timeout=0.2)
-    assert httpx.get(f"{running.url}/orders", timeout=10).status_code == 200
+        HTTP.get(f"{running.url}/orders", timeout=0.2)
+    assert HTTP.get(f"{running.url}/orders", timeout=10).status_code == 200

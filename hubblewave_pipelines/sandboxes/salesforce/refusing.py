@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 
-class Refused(Exception):
-    """An answer other than 2xx. `fields` only where Salesforce names them."""
+class Refused(ValueError):
+    """An answer other than 2xx, also to a control request. `fields` only where Salesforce names them."""
 
     def __init__(self, status: int, code: str, message: str, fields: Sequence[str] = ()) -> None:
         super().__init__(message)

@@ -130,6 +130,31 @@ class SalesforceSandbox(Vendor):
     def sobject(self, name: str) -> SObject:
         return writing.sobject_of(self.org, name)
 
+    def controls(self) -> Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+        """{"table", "key"} each: purge (past the bin, without a trace), undelete, and late (an edit
+        with "values" that is stamped now and seen after "seconds"); and expire, which ends all sessions.
+        """
+
+        def late(body: dict[str, Any]) -> dict[str, Any]:
+            now = self.clock.now()
+            seen = now + timedelta(seconds=float(body.get("seconds", 60)))
+            self.org.edit(self.sobject(body["table"]), body["key"], body["values"], now, seen)
+            return {"stamped": now.isoformat(), "seen": seen.isoformat()}
+
+        def purge(body: dict[str, Any]) -> dict[str, Any]:
+            self.org.purge(self.sobject(body["table"]), body["key"], self.clock.now())
+            return {}
+
+        def undelete(body: dict[str, Any]) -> dict[str, Any]:
+            self.org.undelete(self.sobject(body["table"]), body["key"], self.clock.now())
+            return {}
+
+        def expire(_: dict[str, Any]) -> dict[str, Any]:
+            self.sessions.end_all()
+            return {}
+
+        return {"late": late, "purge": purge, "undelete": undelete, "expire": expire}
+
     def create(self, table: str, values: Mapping[str, Any], at: datetime) -> str:
         return self.org.create(self.sobject(table), values, at)
 
