@@ -160,5 +160,5 @@ def test_an_orderly_end_leaves_the_guard_nothing_to_do(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert left.poll() is None
     assert guard.supervised(mark) == [left.pid]
-    assert guard.end_all(mark, grace=5) == 1
+    assert guard.end_all(mark, grace=60) == 1
     assert left.wait(5) == -signal.SIGTERM
