@@ -218,7 +218,7 @@ def test_deletes_come_from_the_audits_and_what_was_restored_is_left_out(
     serve: Serve, opened: Open
 ) -> None:
     running = serve("servicenow", records=30)
-    connector, _ = opened(running)
+    connector, session = opened(running)
     keys = running.sandbox.stage.tables["incident"].keys()
     problem = running.sandbox.stage.tables["problem"].keys()[0]
     user = running.sandbox.stage.tables["sys_user"].keys()[0]
@@ -232,7 +232,9 @@ def test_deletes_come_from_the_audits_and_what_was_restored_is_left_out(
 
     def deleted(table: str, window: Window) -> dict[str, datetime | None]:
         stream = connector.describe(table)
+        before = session.requests
         found = [page for page in connector.deletes(stream, window, None)]
+        assert session.requests - before == sum(page.min_requests for page in found)
         assert all(page.covered is (window.low is not None) for page in found)
         return {one.key: one.at for page in found for one in page.deleted}
 

@@ -220,6 +220,10 @@ def test_deletes_are_told_by_the_audits(serve: Serve) -> None:
     with _http(running) as client:
         told = client.get("/api/now/table/sys_audit_delete").json()["result"]
         assert [(row["tablename"], row["documentkey"]) for row in told] == [("incident", key)]
+        made = {client.post(TABLE, json={}).json()["result"]["number"] for _ in range(3)}
+        held = {row["number"] for row in running.sandbox.stage.tables["incident"].rows.values()}
+        assert len(made) == 3
+        assert len(held) == 4 + 3  # no number is given twice
         told = client.get("/api/now/table/sys_audit").json()["result"]
         assert [(row["fieldname"], row["documentkey"]) for row in told] == [("DELETED", key)]
 

@@ -52,8 +52,24 @@ class Rig:
 
 RIGS = {
     "salesforce": Rig("salesforce", "Account", "Account", "Id", "Name"),
-    "jira": Rig("jira", "issues", "issue", "id", "summary"),
-    "servicenow": Rig("servicenow", "incident", "incident", "sys_id", "short_description"),
+    "jira": Rig("jira", "issues", "issue", "id", "summary", config={"pageSize": 8}),
+    "jira-datacenter": Rig(
+        "jira",
+        "issues",
+        "issue",
+        "id",
+        "summary",
+        extra={"deployment": "datacenter", "window": 20},
+        config={"pageSize": 8, "window": 20},
+    ),
+    "servicenow": Rig(
+        "servicenow",
+        "incident",
+        "incident",
+        "sys_id",
+        "short_description",
+        config={"pageSize": 8},
+    ),
     "sap": Rig(
         "sap",
         "API_BUSINESS_PARTNER.A_BusinessPartner",

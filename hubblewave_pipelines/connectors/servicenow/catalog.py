@@ -40,6 +40,7 @@ _COLUMNS = (
     "audit",
     "attributes",
 )
+_NAMES = (KEY, "name")
 _CHOICES = ("name", "element", "value")
 
 
@@ -49,6 +50,7 @@ class Catalog:
     def __init__(self, api: TableApi) -> None:
         self._api = api
         self._audits: dict[str, str] = {}
+        self._families: dict[str, list[str]] = {}
         self.samples: dict[str, Row | None] = {}  # any record of a table, to try literals with
 
     def streams(self) -> list[Stream]:
@@ -63,12 +65,13 @@ class Catalog:
         """Two requests. Raises UnknownStream."""
         lineage = self._lineage(name)
         tables = ",".join(lineage)
-        told, chosen, deleted, changed, sample = self._api.together(
+        told, chosen, deleted, changed, sample, family = self._api.together(
             Ask("sys_dictionary", f"nameIN{tables}^active=true", ("sys_id", *_COLUMNS)),
             Ask("sys_choice", f"nameIN{tables}^inactive=false^language=en", ("sys_id", *_CHOICES)),
             Ask("sys_audit_delete", "", (KEY,), 1),
             Ask("sys_audit", "", (KEY,), 1),
             Ask(name, "", (KEY, CURSOR), SAMPLE),
+            Ask("sys_db_object", _extending(name), _NAMES),
         )
         entries = _allowed(told)
         own = [row for row in entries if row["name"] == name and not row["element"]]
@@ -81,6 +84,7 @@ class Catalog:
                 " to that table (role personalize_dictionary, or an ACL) and to the table itself."
             )
         choices = _choices(_allowed(chosen), lineage)
+        self._families[name] = sorted({name, *(row["name"] for row in _allowed(family))})
         self.samples[name] = next((row for row in _allowed(sample) if row.get(CURSOR)), None)
         audit = self._audit(name, own)
         strategy, note = _deletes(audit, deleted if audit == "sys_audit_delete" else changed)
@@ -102,15 +106,10 @@ class Catalog:
 
     def family(self, name: str) -> list[str]:
         """The table and those that extend it, however far: whose records it holds."""
-        path = "super_class"
-        parts = []
-        for _ in range(DEPTH):
-            parts.append(f"{path}.name={escaped(name)}")
-            path += ".super_class"
-        rows = self._all(
-            "sys_db_object", "^OR".join([f"name={escaped(name)}", *parts]), ("sys_id", "name")
-        )
-        return sorted({name, *(row["name"] for row in rows)})
+        if name not in self._families:
+            rows = self._all("sys_db_object", _extending(name), _NAMES)
+            self._families[name] = sorted({name, *(row["name"] for row in rows)})
+        return self._families[name]
 
     def _lineage(self, name: str) -> list[str]:
         paths = ["super_class." * depth + "name" for depth in range(DEPTH + 1)]
@@ -139,6 +138,12 @@ class Catalog:
             for step in walk(self._api, table, under(condition), fields, Place(limit=MOST))
             for row in step.rows
         ]
+
+
+def _extending(name: str) -> str:
+    """The query for a table and those that extend it, `DEPTH` tables deep."""
+    paths = ["super_class." * depth + "name" for depth in range(DEPTH + 1)]
+    return "^OR".join(f"{path}={escaped(name)}" for path in paths)
 
 
 def under(condition: str) -> Callable[[str], str]:

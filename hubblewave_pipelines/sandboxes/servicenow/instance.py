@@ -1,5 +1,6 @@
 """The ServiceNow sandbox: an instance whose tables change, with ACLs that hide rows from its account."""
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -39,6 +40,7 @@ class ServiceNow(Vendor):
         self.hidden: set[str] = set()
         self.grants: dict[str, datetime] = {}
         self.refresh_tokens: set[str] = set()
+        self._numbers = itertools.count(options.records + 1)
         self._seed(options.records)
         share = float(extra.get("hidden", 0))
         for key in self.stage.tables["incident"].keys() if share else ():
@@ -125,7 +127,7 @@ class ServiceNow(Vendor):
             if "sys_class_name" in known:
                 row["sys_class_name"] = table
             if "number" in known and not row["number"]:
-                row["number"] = f"{table[:3].upper()}{len(self.stage.tables[table].rows) + 1:07d}"
+                row["number"] = f"{table[:3].upper()}{next(self._numbers):07d}"
             self.stage.put(table, row, at=at)
             return row["sys_id"]
 
