@@ -137,7 +137,7 @@ def _page(query: Query, secret: bytes, request: Request | None = None) -> Read[P
             return None
         return await page_answer(query, page, tx, secret, request)
 
-    return Read(query.entity, select_page(query), answer)
+    return Read(query.entity, select_page(query), answer, whole=query.view.as_of is None)
 
 
 def listing(call: Call, principal: Principal, catalog: Catalog) -> Read[Page]:
@@ -171,4 +171,5 @@ def reading(call: Call, principal: Principal, catalog: Catalog) -> Read[tuple[in
         return record_answer(call, selection, *found)
 
     this = Comparison(ID, Operator.EQ, record_id)
-    return Read(entity, select_record(entity, selection, this, view), answer)
+    select = select_record(entity, selection, this, view)
+    return Read(entity, select, answer, whole=view.as_of is None)

@@ -33,6 +33,7 @@ class Read(Generic[T]):
     entity: Entity | None  # whose definition the statement stands on; None: on nobody's
     statement: Statement[T]
     answer: Callable[[T | None, AsyncTransaction | None], Awaitable[Response | None]]
+    whole: bool = True  # False: the answer always takes a transaction, so none is tried without
 
 
 Prepare: TypeAlias = Callable[[Principal, Catalog], Read[Any]]
@@ -73,6 +74,8 @@ async def _at_once(
     try:
         wanted = prepare(principal, catalog)
     except PlatformError:
+        return None
+    if not wanted.whole:
         return None
     try:
         confirmed = await held.database.alone(authenticated(key, wanted.statement))

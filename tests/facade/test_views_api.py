@@ -1,12 +1,15 @@
 """Records that are gone, and records as they were: `deleted` and `asOf` over HTTP."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from api import lists
+from hubblewave_pipelines.storage.database import Statement
 from tests.facade.conftest import Standing
 
 PARENT = {"name": "Parent", "pluralName": "Parents", "fields": [{"name": "name", "type": "text"}]}
@@ -55,6 +58,32 @@ def moment(standing: Standing) -> str:
         ).fetchone()
     assert row is not None
     return str(row[0])
+
+
+def test_a_view_is_read_once(
+    client: httpx.Client, standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = client.post(CHILDREN, json={"name": "once"}).raise_for_status().json()["id"]
+    then, reads = moment(standing), list[str]()
+
+    def counting(build: Callable[..., Statement[Any]]) -> Callable[..., Statement[Any]]:
+        def built(*given: Any) -> Statement[Any]:
+            select = build(*given)
+
+            def row(found: tuple[Any, ...]) -> Any:
+                reads.append(build.__name__)
+                return select.row(found)
+
+            return replace(select, row=row)
+
+        return built
+
+    monkeypatch.setattr(lists, "select_page", counting(lists.select_page))
+    monkeypatch.setattr(lists, "select_record", counting(lists.select_record))
+    for path in (CHILDREN, f"{CHILDREN}/{made}"):
+        for given in ({}, {"asOf": then}):
+            assert client.get(path, params=given).status_code == 200
+    assert reads == ["select_page", "select_page", "select_record", "select_record"]
 
 
 @pytest.mark.parametrize("seed", range(3))
