@@ -182,7 +182,7 @@ _WRITTEN: dict[str, Schema] = {
     "filter": optional("object"),
     "retryConfig": object_of(
         {
-            "preset": {"type": "string", "enum": list(PRESETS)},
+            "preset": {"type": "string", "nullable": True, "enum": [*PRESETS, None]},
             "maxAttempts": {"type": "integer", "minimum": 1, "maximum": 20, "default": 10},
             "backoffMultiplier": {"type": "number", "minimum": 1, "maximum": 10, "default": 2},
         },

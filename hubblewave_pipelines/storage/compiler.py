@@ -23,6 +23,7 @@ from hubblewave_pipelines.core.query import (
 from hubblewave_pipelines.core.shapes import Member
 from hubblewave_pipelines.storage.conditions import alias, where
 from hubblewave_pipelines.storage.database import Statement, statement
+from hubblewave_pipelines.storage.lookups import looked_up
 from hubblewave_pipelines.storage.order import Order
 from hubblewave_pipelines.storage.past import rows
 from hubblewave_pipelines.storage.physical import qualified
@@ -70,8 +71,10 @@ def select_page(query: Query) -> Statement[Page]:
     sql.add(f" from (select *, row_number() over (order by {order.by(outputs=True)}) as _n,")
     sql.add(f" count(*) over () as _c from (select {selected} from ")  # noqa: S608 - names pass `identifier`
     sql.append(rows(query.entity, query.view)).add(f" {_ROW}{order.joins}")
-    beyond = [] if position is None else [order.beyond(position.values)]
-    sql.append(where(query.filter, *beyond)).add(f" order by {order.by()} limit {size + 1}")
+    more = [] if position is None else [order.beyond(position.values)]
+    if query.view == PRESENT:
+        more += looked_up(query.entity, query.filter)
+    sql.append(where(query.filter, *more)).add(f" order by {order.by()} limit {size + 1}")
     if query.offset:
         sql.add(" offset %s", query.offset)
     sql.add(f") page) {_ROW}")

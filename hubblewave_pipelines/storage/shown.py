@@ -27,6 +27,7 @@ from hubblewave_pipelines.core.shapes import (
 from hubblewave_pipelines.storage.aggregates import grouped, listed
 from hubblewave_pipelines.storage.conditions import alias, reached, where
 from hubblewave_pipelines.storage.json_values import as_json, json_object
+from hubblewave_pipelines.storage.lookups import looked_up
 from hubblewave_pipelines.storage.order import Order
 from hubblewave_pipelines.storage.physical import identifier, qualified
 from hubblewave_pipelines.storage.sql import Sql
@@ -134,6 +135,7 @@ def _page(found: Listing, at: int) -> Sql:
     sql.add(f" from (select *, row_number() over (order by {order.by(outputs=True)}) as _n")
     selected = ", ".join(f"{expression} as {output}" for output, expression in columns.items())
     sql.add(f" from (select {selected} from {table}{order.joins}")  # noqa: S608 - names pass `identifier`
+    beyond += looked_up(query.entity, query.filter, at + 1)
     sql.append(where(query.filter, *link, *beyond, at=at + 1))
     sql.add(f" order by {order.by()} limit {size + 1}")
     if query.offset:

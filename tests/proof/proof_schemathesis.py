@@ -26,7 +26,7 @@ GROUPS = {
 }
 # Each pass in a process of its own with an end of its own: whether it spends its time in requests
 # or in making them up is for the generator to say.
-PASSES = {"examples,coverage": "50", "fuzzing": "25", "stateful": "15"}
+PASSES = {"examples,coverage": "45", "fuzzing": "20", "stateful": "15"}
 # A filter holds filters: what is made up for such a body grows with each level, for minutes without
 # one request. The fuzzing pass asks there, and the property tests of filters do.
 ENDLESS = "/query$|/changes$"
