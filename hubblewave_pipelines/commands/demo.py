@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hubblewave_pipelines.commands import flights
+from hubblewave_pipelines.commands import flights, salesforce_demo
 from hubblewave_pipelines.commands.client import ask, download, follow
+from hubblewave_pipelines.commands.salesforce_demo import Beside
 from hubblewave_pipelines.core.errors import ExportFailed, ImportFailed, Misconfigured, Unavailable
+from hubblewave_pipelines.settings import Settings
 
 _READY_SECONDS = 180
 _POLL_SECONDS = 0.25
@@ -26,7 +29,14 @@ _SHOWN_LINES = 6
 class Platform:
     """`hubblewave up` as a child process, and a client of its API."""
 
-    def __init__(self, data_dir: Path, *, api_port: int, dagster_port: int) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        api_port: int,
+        dagster_port: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.data_dir = data_dir
         self.ready_file = data_dir / "demo-ready.json"
@@ -41,6 +51,7 @@ class Platform:
                 [*command, "--ready-file", str(self.ready_file)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=environment,
                 start_new_session=True,  # Ctrl-C reaches us first; `stop` then ends it in order
             )
 
@@ -158,7 +169,7 @@ def verify(client: httpx.Client, files: dict[str, Path]) -> tuple[Table, bool]:
     return table, agreed
 
 
-def _farewell(ready: dict[str, Any], key: str) -> str:
+def _farewell(ready: dict[str, Any], key: str, sandbox: str) -> str:
     api = ready["api_url"]
     header = f"-H 'X-API-Key: {key}'"
     newest = "sort=-timeHour&pageSize=2&fields=carrier,number,origin,dest,timeHour"
@@ -169,6 +180,7 @@ def _farewell(ready: dict[str, Any], key: str) -> str:
             f"  Dagster   {ready['dagster_url']}/asset-groups",
             f"  API       {api}/api/v1/flights   (key below)",
             f"  database  {ready['database_url']}",
+            f"  Salesforce sandbox  {sandbox}/__sandbox",
             "",
             f"API key  {key}",
             "",
@@ -194,15 +206,27 @@ def _import_all(
         return [load(client, item, files[item.file], progress) for item in flights.LOADS]
 
 
-def run(data_dir: Path, *, api_port: int, dagster_port: int, stay: bool, console: Console) -> bool:
-    """Start the platform, do the job, say what to open; True when every count agreed.
+def run(settings: Settings, *, stay: bool, console: Console) -> bool:
+    """Start the platform and a Salesforce sandbox, do the job, say what to open; True when every count agreed.
 
     With `stay` it then runs until Ctrl-C or SIGTERM; without, it stops at once.
     """
-    console.print("[bold]HubbleWave pipelines[/bold]: four files in, one governed copy out\n")
-    platform = Platform(data_dir, api_port=api_port, dagster_port=dagster_port)
+    console.print(
+        "[bold]HubbleWave pipelines[/bold]: four files and a Salesforce in, one governed copy out\n"
+    )
+    data_dir = settings.data_dir
+    sandbox: Beside | None = None
+    platform: Platform | None = None
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        sandbox = Beside()
+        allowed = {"egress_allow": sandbox.allowed(settings.egress_allow)}
+        platform = Platform(
+            data_dir,
+            api_port=settings.api_port,
+            dagster_port=settings.dagster_port,
+            environment=settings.model_copy(update=allowed).child_environment(),
+        )
         started = time.monotonic()
         with console.status("Starting PostgreSQL, the API and Dagster..."):
             platform.wait()
@@ -226,8 +250,15 @@ def run(data_dir: Path, *, api_port: int, dagster_port: int, stay: bool, console
             table, agreed = verify(client, files)
             console.print()
             console.print(table)
+            console.print("\nSyncing accounts and contacts from a Salesforce sandbox:")
+            agreed = salesforce_demo.show(client, sandbox, console) and agreed
             export(client, data_dir, console)
-        console.print(_farewell(platform.ready, key), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            _farewell(platform.ready, key, sandbox.url),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         if stay:
             console.print("Running until Ctrl-C.")
             platform.process.wait()
@@ -236,4 +267,6 @@ def run(data_dir: Path, *, api_port: int, dagster_port: int, stay: bool, console
         console.print("\nStopping.")
         return True
     finally:
-        platform.stop()
+        for child in (platform, sandbox):
+            if child is not None:
+                child.stop()

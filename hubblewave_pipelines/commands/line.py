@@ -116,18 +116,12 @@ def demo(
     ] = True,
     json: AsJson = False,
 ) -> None:
-    """The main job on real data: define entities, import 336,776 flights, verify the counts."""
+    """The main job: import 336,776 flights, sync from a Salesforce sandbox, verify the counts."""
     from hubblewave_pipelines.commands import demo as demonstration  # imports much, used seldom
 
     with refusals(json):
         settings = settings_with(data_dir=data_dir, api_port=api_port, dagster_port=dagster_port)
-        agreed = demonstration.run(
-            settings.data_dir,
-            api_port=settings.api_port,
-            dagster_port=settings.dagster_port,
-            stay=stay,
-            console=Console(stderr=json),
-        )
+        agreed = demonstration.run(settings, stay=stay, console=Console(stderr=json))
         if json:
             print_json({"agreed": agreed})
         if not agreed:

@@ -9,8 +9,6 @@ import csv
 import io
 import json
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from simple_salesforce import Salesforce
 
+from hubblewave_pipelines.commands.salesforce_demo import Beside
 from hubblewave_pipelines.connectors.registry import manners
 from hubblewave_pipelines.connectors.salesforce import connect
 from hubblewave_pipelines.core.stream import Window
@@ -36,18 +35,11 @@ FIELDS = (
 
 @contextmanager
 def sandbox(records: int) -> Iterator[dict[str, Any]]:
-    command = [sys.executable, "-m", "hubblewave_pipelines", "sandbox", "salesforce", "--json"]
-    process = subprocess.Popen(
-        [*command, "--records", str(records)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    lines = iter(process.stdout.readline, "}\n")
-    told: dict[str, Any] = json.loads("".join([*lines, "}"]))
+    beside = Beside(records)
     try:
-        yield told
+        yield beside.told
     finally:
-        process.terminate()
-        process.wait(20)
+        beside.stop()
 
 
 def ours(told: dict[str, Any], bulk_above: int) -> dict[str, Any]:

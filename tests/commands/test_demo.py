@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from hubblewave_pipelines.commands import flights
@@ -53,6 +54,16 @@ def test_the_demo_reaches_its_counts_and_its_curl_lines_work(tmp_path: Path) -> 
         demo.terminate()
         assert demo.wait(60) == 0
     assert "DIFFERS" not in shown
+    for sobject, records in (("Account", "2,000"), ("Contact", "1,000")):
+        synced = rf"{sobject} +{records} there, {records} here: {records} created, 0 updated"
+        assert re.search(synced, shown), shown
+    (phone, before, now) = re.findall(r"phone (\+.+); here it had (.+) and has (\+.+) now", shown)[
+        0
+    ]
+    assert phone == now != before
+    (sandbox,) = re.findall(r"(http://\S+)/__sandbox", shown)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(sandbox)
     assert "  timeHour,airline.name,number,dest,departureDelay\n" in shown
     assert '  2013-01-09T14:00:00.000000Z,"Hawaiian Airlines Inc.",51,"HNL",1301\n' in shown
     exported = (tmp_path / "data" / flights.EXPORT_FILE).read_text().splitlines()

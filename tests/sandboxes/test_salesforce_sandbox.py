@@ -162,6 +162,9 @@ MALFORMED = (
     "SELECT Id FROM Account; DROP",
     "SELECT FIELDS(ALL) FROM Account",
     "SELECT MAX(Name) FROM Account",
+    "SELECT Id FROM Account WHERE CreatedDate > 0001-01-01T00:00:00+14:00",
+    "SELECT Id FROM Account WHERE CreatedDate = LAST_N_DAYS:99999999999",
+    "SELECT Id FROM Account ORDER BY BillingAddress",
 )
 INVALID_FIELD = (
     "SELECT Nope FROM Account",
@@ -322,6 +325,10 @@ def test_collections_have_one_outcome_per_record(http: httpx.Client) -> None:
     assert [row and row["Name"] for row in read] == ["a", None, "n"]
     gone = http.delete(path, params={"ids": ",".join([ids[0], ids[1]])}).json()
     assert [outcome["success"] for outcome in gone] == [True, False]
+    odd = http.post(path, json={"records": [1, {"attributes": "Account"}]}).json()
+    assert [outcome["errors"][0]["statusCode"] for outcome in odd] == ["INVALID_TYPE"] * 2
+    assert http.post(f"{path}/Account", json={"ids": 1, "fields": "Id"}).status_code == 400
+    assert http.post(f"{path}/Account", json={"ids": [1], "fields": ["Id"]}).json() == [None]
     many = {"records": [{**account, "Name": "x"}] * 201}
     assert _code(http.post(path, json=many)) == (400, "EXCEEDED_ID_LIMIT")
     since = {"If-Unmodified-Since": "Wed, 01 Jan 2020 00:00:00 GMT"}

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,8 @@ def test_what_the_page_says_can_be_typed() -> None:
     process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        told = json.loads("".join([*iter(process.stdout.readline, "}\n"), "}"]))
+        lines = list(takewhile(lambda line: line != "}\n", process.stdout))
+        told = json.loads("".join([*lines, "}"]))
         assert told["tables"]["Account"] == 500
         assert told["config"]["baseUrl"] == told["url"]
         with httpx.Client(base_url=told["url"], timeout=30) as http:

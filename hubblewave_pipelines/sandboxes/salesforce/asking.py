@@ -72,6 +72,9 @@ def ask(
             fields.append(_known(sobject, name))
     if len({f.name for f in fields}) != len(fields):
         raise malformed("duplicate field selected")
+    unsortable = [n for n, _, _ in soql.order if not _known(sobject, n).filterable]
+    if unsortable:
+        raise malformed(f"field '{unsortable[0]}' can not be sorted in a query call")
     soql.order = [(_known(sobject, name).name, down, nulls) for name, down, nulls in soql.order]
     matches = _always if soql.where is None else _compiled(soql.where, sobject, now, shift)
     return Asked(sobject, tuple(fields), soql, matches)

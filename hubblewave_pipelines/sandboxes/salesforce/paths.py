@@ -267,16 +267,18 @@ def _collections(org: "SalesforceSandbox") -> list[BaseRoute]:
     async def collection_read(request: Request) -> Response:
         """Up to 2,000 by id, null for each that is not there."""
         sobject, body = _sobject(org, request), await org.body(request)
-        ids, names = body.get("ids", []), body.get("fields", [])
+        ids, names = body.get("ids"), body.get("fields")
+        if not isinstance(ids, list) or not isinstance(names, list):
+            raise Refused(400, "JSON_PARSER_ERROR", "ids and fields must be lists")
         if len(ids) > writing.MOST_READ:
             raise Refused(400, "EXCEEDED_ID_LIMIT", "record limit reached")
-        fields = [sobject.field_named(name) for name in names]
+        fields = [sobject.field_named(str(name)) for name in names]
         if None in fields:
             raise Refused(400, "INVALID_FIELD", f"No such column on {sobject.name}")
         found: list[Any] = []
         for key in ids:
             try:
-                row = org.org.row(sobject, key)
+                row = org.org.row(sobject, str(key))
             except Refused:
                 found.append(None)
                 continue

@@ -14,7 +14,7 @@ _TOKENS = re.compile(
     | (?P<stamp>\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?P<zone>Z|[+-]\d{2}:?\d{2})?)
     | (?P<date>\d{4}-\d{2}-\d{2})
     | (?P<number>[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
-    | (?P<literal>(?:LAST|NEXT)_N_DAYS:\d+)
+    | (?P<literal>(?:LAST|NEXT)_N_DAYS:\d{1,5}(?!\d))
     | (?P<name>[A-Za-z][A-Za-z0-9_.]*)
     | (?P<sign><=|>=|!=|<>|[=<>(),])
     )""",
@@ -191,7 +191,7 @@ class _Parser:
             case "date":
                 return _or_malformed(date.fromisoformat, text)
             case "stamp":
-                return _or_malformed(datetime.fromisoformat, text).astimezone(UTC)
+                return _or_malformed(_utc, text)
             case "literal":
                 name, _, days = text.partition(":")
                 return DayLiteral(name.upper(), int(days))
@@ -256,8 +256,12 @@ def _escaped(letter: str) -> str:
     return _ESCAPES[letter]
 
 
+def _utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
 def _or_malformed(read: Any, text: str) -> Any:
     try:
         return read(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise malformed(f"Invalid date or time: {text}") from error

@@ -73,7 +73,9 @@ def collection(
             outcomes.append(_failed(Refused(400, "UNABLE_TO_LOCK_ROW", "unable to obtain access")))
             continue
         try:
-            sobject = sobject_of(org, str(record.get("attributes", {}).get("type", "")))
+            if not isinstance(record, dict) or not isinstance(record.get("attributes"), dict):
+                raise Refused(400, "INVALID_TYPE", "attributes with the type are missing")
+            sobject = sobject_of(org, str(record["attributes"].get("type", "")))
             key, created = act(sobject, record)
             outcome = {"id": key, "success": True, "errors": []}
             outcomes.append(outcome if created is None else {**outcome, "created": created})
