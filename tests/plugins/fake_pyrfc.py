@@ -158,6 +158,8 @@ def _fields(connection: Connection, params: Row) -> Row:
                 "KEYFLAG": "X" if c.key else "",
                 "DATATYPE": c.data,
                 "INTTYPE": c.type,
+                "LENG": f"{c.width:06}",
+                "OUTPUTLEN": f"{c.width:06}",
                 "DECIMALS": c.decimals,
                 "FIELDTEXT": c.name.title(),
                 "DOMNAME": c.domain,
@@ -169,6 +171,10 @@ def _fields(connection: Connection, params: Row) -> Row:
 
 def _read_table(connection: Connection, params: Row) -> Row:
     columns, rows = _table(connection, params["QUERY_TABLE"])
+    if any(
+        c.type == "g" for c in columns if c.name in {line["FIELDNAME"] for line in params["FIELDS"]}
+    ):
+        raise ABAPRuntimeError("ASSIGN_TYPE_CONFLICT", 3, "ASSIGN_TYPE_CONFLICT")
     wanted = [line["FIELDNAME"] for line in params.get("FIELDS", ())] or [c.name for c in columns]
     chosen = [next(c for c in columns if c.name == name) for name in wanted]
     lines = [line["TEXT"] for line in params.get("OPTIONS", ())]

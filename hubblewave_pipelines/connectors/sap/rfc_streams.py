@@ -134,7 +134,7 @@ class Tables:
                 max_length=column.width if column.kind is FieldKind.TEXT else None,
                 scale=column.decimals or None,
             )
-            for column in reader.columns
+            for column in self._shown(reader, version)
         ]
         composite = len(reader.keys) > 1
         if composite:
@@ -150,6 +150,15 @@ class Tables:
             deletes=DeleteStrategy.SNAPSHOT,
             notes=(_NOTE,),
         )
+
+    def _shown(self, reader: TableReader, version: Column | None) -> list[Column]:
+        """The columns that the configuration names, all where it names none; key and cursor always."""
+        named = next(table.fields for table in self.config.tables if table.name == reader.name)
+        return [
+            column
+            for column in reader.columns
+            if not named or column.key or column == version or column.name in named
+        ]
 
     def mark(self, stream: Stream) -> Mark:
         """The system's own time, less the longest a change takes to be committed. STFC_CONNECTION

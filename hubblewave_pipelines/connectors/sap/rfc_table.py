@@ -19,6 +19,8 @@ Cells = tuple[str | None, ...]
 _WIDTHS = {"RFC_READ_TABLE": 512}
 _WIDE = 1_997  # of /BODS/RFC_READ_TABLE and /SAPDS/RFC_READ_TABLE
 _ATTEMPTS = 3  # to read a row whole while it is being changed
+# the client, which SAP adds by itself, and what has no fixed length
+_UNREADABLE = frozenset({"CLNT", "STRG", "SSTR", "RSTR", "LCHR", "LRAW", "GGM1"})
 _TERMS = 50  # keys in one condition
 
 
@@ -35,7 +37,7 @@ class TableReader:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """What the dictionary says, with the widths of the work area. Raises UnknownStream."""
+        """What the dictionary says. Raises UnknownStream."""
         if self._columns is None:
             self._columns = tuple(self._described())
         return self._columns
@@ -51,34 +53,30 @@ class TableReader:
         return found
 
     def _described(self) -> Iterator[Column]:
+        """Widths are those of the longest form, so that groups fit whatever the module writes.
+        Strings without a length stand in no work area and are left out.
+        """
         try:
             dictionary = self.rfc.call("DDIF_FIELDINFO_GET", TABNAME=self.name)["DFIES_TAB"]
-            widths = self._read([], "", no_data=True)["FIELDS"]
         except VendorRefused as error:
             raise UnknownStream(f"The table {self.name} cannot be read: {error.detail}") from error
-        known = {str(line["FIELDNAME"]).strip(): line for line in dictionary}
-        for line in widths:
-            name = str(line["FIELDNAME"]).strip()
-            told: dict[str, Any] = known.get(name, {})
-            if told.get("DATATYPE") == "CLNT":
+        for line in dictionary:
+            if line["DATATYPE"] in _UNREADABLE:
                 continue
             yield Column(
-                name,
-                str(line["TYPE"]).strip() or "C",
-                int(line["LENGTH"]),
-                key=told.get("KEYFLAG") == "X",
-                label=str(told.get("FIELDTEXT", "")).strip(),
-                decimals=int(told.get("DECIMALS", 0)),
-                domain=str(told.get("DOMNAME", "")).strip(),
+                str(line["FIELDNAME"]).strip(),
+                str(line["INTTYPE"]).strip() or "C",
+                max(int(line["LENG"]), int(line["OUTPUTLEN"])),
+                key=line["KEYFLAG"] == "X",
+                label=str(line.get("FIELDTEXT", "")).strip(),
+                decimals=int(line.get("DECIMALS", 0)),
+                domain=str(line.get("DOMNAME", "")).strip(),
             )
 
-    def _read(
-        self, columns: Sequence[Column], condition: str, *, no_data: bool = False
-    ) -> dict[str, Any]:
+    def _read(self, columns: Sequence[Column], condition: str) -> dict[str, Any]:
         return self.rfc.call(
             self.module,
             QUERY_TABLE=self.name,
-            NO_DATA="X" if no_data else "",
             OPTIONS=[{"TEXT": line} for line in option_lines(condition)],
             FIELDS=[{"FIELDNAME": column.name} for column in columns],
         )

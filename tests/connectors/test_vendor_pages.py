@@ -1,4 +1,4 @@
-"""The pages of the connectors to Jira and ServiceNow say what the code does: examples, members, switches, figures."""
+"""The pages of the connectors to Jira, SAP and ServiceNow say what the code does: examples, members, switches, figures."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from hubblewave_pipelines.sandboxes.vendor import Options
 from tests.plugins.sessions import LOOPBACK, plain_session
 
 FOLDER = Path(__file__).parents[2] / "docs/reference"
-VENDORS = ("jira", "servicenow")
+VENDORS = ("jira", "sap", "servicenow")
 Serve = Callable[..., Running]
 
 
