@@ -76,8 +76,16 @@ RIGS = {
         "partners",
         "BusinessPartner",
         "OrganizationBPName1",
-        extra={"page": 8},
         fresh={"BusinessPartner": "Z999999"},
+    ),
+    "sap-pages": Rig(
+        "sap",
+        "API_SALES_ORDER_SRV.A_SalesOrder",
+        "orders",
+        "SalesOrder",
+        "PurchaseOrderByCustomer",
+        extra={"page": 12},
+        fresh={"SalesOrder": "999999"},
     ),
 }
 
