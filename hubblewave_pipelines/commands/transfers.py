@@ -27,6 +27,10 @@ from hubblewave_pipelines.commands.client import (
 )
 from hubblewave_pipelines.core.export_formats import Compression, Format, format_of
 
+Unique = Annotated[
+    str | None, typer.Option(help="Fields that make two rows the same: code,region.")
+]
+Strategy = Annotated[str | None, typer.Option(help="Of duplicates: skip, update, merge, error.")]
 _PARTIAL = 3  # exit code: some rows were refused
 
 
@@ -101,12 +105,8 @@ def import_file(
         list[str] | None,
         typer.Option("--map", help="column=field, repeated: only these columns. Default: by name."),
     ] = None,
-    unique: Annotated[
-        str | None, typer.Option(help="Fields that make two rows the same: code,region.")
-    ] = None,
-    strategy: Annotated[
-        str | None, typer.Option(help="Of duplicates: skip, update, merge, error.")
-    ] = None,
+    unique: Unique = None,
+    strategy: Strategy = None,
     options: Annotated[str | None, typer.Option(help="Further options as JSON.")] = None,
     watch: Annotated[
         bool, typer.Option("--watch/--no-watch", help="Follow it to its end, or only start it.")
@@ -125,11 +125,7 @@ def import_file(
         form: dict[str, str] = {"entity": entity}
         if map_:
             form["mapping"] = jsons.dumps([_pair(text) for text in map_])
-        given = dict(as_document(options, "--options") or {})
-        if unique is not None:
-            given["uniqueFields"] = unique.split(",")
-        if strategy is not None:
-            given["duplicateStrategy"] = strategy
+        given = _options(as_document(options, "--options"), unique, strategy)
         if given:
             form["options"] = jsons.dumps(given)
         with file.open("rb") as content:
@@ -160,12 +156,8 @@ def watch(
     folder: Annotated[str, typer.Argument(help="A directory, or a URL such as s3://bucket/in/.")],
     entity: Annotated[str, typer.Argument(help="Name or plural of the entity.")],
     pattern: Annotated[str, typer.Option(help="Names of the files.")] = "*",
-    unique: Annotated[
-        str | None, typer.Option(help="Fields that make two rows the same: code,region.")
-    ] = None,
-    strategy: Annotated[
-        str | None, typer.Option(help="Of duplicates: skip, update, merge, error.")
-    ] = None,
+    unique: Unique = None,
+    strategy: Strategy = None,
     url: Url = None,
     api_key: Key = None,
     tenant: TenantSlug = "default",
@@ -175,11 +167,7 @@ def watch(
     """Import every file that arrives in a directory, once, from now on."""
     with refusals(json), api_client(data_dir, url, api_key, tenant) as client:
         place = folder if "://" in folder else f"file://{Path(folder).resolve()}/"
-        options: dict[str, Any] = {}
-        if unique is not None:
-            options["uniqueFields"] = unique.split(",")
-        if strategy is not None:
-            options["duplicateStrategy"] = strategy
+        options = _options(None, unique, strategy)
         body = {"entity": entity, "url": place, "pattern": pattern, "options": options}
         made = ask(client, "POST", "/api/v1/import-watches", json=body)
         if json:
@@ -188,6 +176,17 @@ def watch(
             sys.stdout.write(
                 f"{made['url']} is watched: /api/v1/import-watches/{made['id']} tells what arrived.\n"
             )
+
+
+def _options(
+    more: dict[str, Any] | None, unique: str | None, strategy: str | None
+) -> dict[str, Any]:
+    """An import's options as the API takes them."""
+    named = {
+        "uniqueFields": None if unique is None else unique.split(","),
+        "duplicateStrategy": strategy,
+    }
+    return {**(more or {}), **{name: value for name, value in named.items() if value is not None}}
 
 
 def _pair(text: str) -> dict[str, str]:

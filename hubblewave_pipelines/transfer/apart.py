@@ -65,7 +65,7 @@ def inspect(path: Path, file_name: str, options: ImportOptions, limits: Limits) 
             f"The file could not be understood within {2 * limits.inspect_seconds} seconds."
         ) from error
     if done.returncode != 0:
-        raise died(done.returncode, done.stderr)
+        raise died(done.returncode, done.stderr, source, limits)
     answer = json.loads(done.stdout)
     if "failed" in answer:
         raise ImportFailed(answer["failed"])
@@ -82,12 +82,26 @@ def request(do: str, path: Path, limits: Limits, seconds: int) -> dict[str, Any]
     }
 
 
-def died(code: int, said: bytes) -> ImportFailed:
+def died(code: int, said: bytes, source: Source, limits: Limits) -> ImportFailed:
     """Why a reading process ended: by a signal (out of memory, out of time), or a fault of ours."""
     text = said.decode(errors="replace").strip()
     _log.warning("a reading process ended with %d: %s", code, text[-_SAID:])
     how = f"signal {-code}" if code < 0 else f"status {code}"
-    return ImportFailed(
+    detail = (
         f"The file cannot be read: its reader ended with {how}. The file is damaged, or needs "
         "more memory or time than a reader may take."
+    )
+    return ImportFailed(f"{detail} {too_large(limits.memory)}" if _held(source) else detail)
+
+
+def _held(source: Source) -> bool:
+    return source.format in (Format.XLSX, Format.XLS)
+
+
+def too_large(memory: int) -> str:
+    """What to do about a workbook that its reader has no room for."""
+    return (
+        "A sheet is held in memory as a whole, about 115 bytes per cell, and a reader has "
+        f"{memory >> 20} MB (HUBBLEWAVE_READER_MEMORY_BYTES): save the sheet as CSV, which is "
+        "read in pieces."
     )

@@ -71,7 +71,7 @@ class ApartFile:
                 except _CUT as error:
                     code = process.wait()
                     said.seek(0)
-                    raise died(code, said.read()) from error
+                    raise died(code, said.read(), self.source, self.limits) from error
             finally:
                 process.kill()
                 process.wait()

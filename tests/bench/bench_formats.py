@@ -1,29 +1,27 @@
-"""Reading every format of the same rows: rows per second, and peak memory of the reading process.
+"""Every format of the same rows: read alone, and imported against `\\copy` of the CSV file.
 
-Each file is read to its end in chunks as an import reads it, without the database, so that the
-figures are those of the readers alone. Prints a table and a JSON line; run it with
-`python tests/bench/bench_formats.py [--rows N]`.
+Each file is read to its end in chunks as an import reads it, without the database: rows per second,
+and peak memory of the reading process. Then it is imported into the fresh entity, with a unique field and
+duplicate detection, against psql's `\\copy` of as many rows into a twin of the table. Prints a table and a
+JSON line; run it with `python -m tests.bench.bench_formats [--rows N]`.
 """
 
 import argparse
 import json
 import multiprocessing
 import resource
-import sys
 import tempfile
 import time
-from multiprocessing.connection import Connection
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 from hubblewave_pipelines.core.import_options import parse_options
 from hubblewave_pipelines.core.reading import Reading
 from hubblewave_pipelines.transfer.apart import Limits, inspect
 from hubblewave_pipelines.transfer.opening import open_reader
+from tests.bench.bench_import import Bench, physical_truncate, server
 from tests.transfer import files
 
 XLS_ROWS = 65_535
@@ -70,8 +68,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     count = parser.parse_args().rows
     found = []
-    print(f"{'format':8} {'rows':>9} {'MB':>6} {'look s':>7} {'read s':>7} {'rows/s':>9} {'peak MB':>8} {'reader MB':>9}")  # fmt: skip
-    with tempfile.TemporaryDirectory() as directory:
+    print(f"{'format':8} {'rows':>9} {'MB':>6} {'look s':>7} {'read s':>7} {'rows/s':>9} {'peak MB':>8} {'reader MB':>9} {'import s':>8} {'x copy':>6}")  # fmt: skip
+    with tempfile.TemporaryDirectory() as directory, server(None, Path(directory)) as url:
+        bench = Bench(url, Path(directory))
+        plain = Path(directory) / "floor.csv"
+        plain.write_bytes(files.FORMATS["csv"](rows_of(count)))
+        floor = bench.copy(plain) / count  # seconds per row
         for kind, write in files.FORMATS.items():
             given = rows_of(min(count, XLS_ROWS) if kind == "xls" else count)
             path = Path(directory) / f"rows.{kind}"
@@ -84,8 +86,13 @@ def main() -> None:
             process.join()
             size = path.stat().st_size / 1e6
             assert rows == len(given)
-            print(f"{kind:8} {rows:9} {size:6.1f} {looked:7.2f} {seconds:7.2f} {rows / seconds:9.0f} {own:8} {other:9}")  # fmt: skip
-            found.append({"format": kind, "rows": rows, "mb": round(size, 1), "look_seconds": round(looked, 2), "read_seconds": round(seconds, 2), "peak_mb": own, "reader_mb": other})  # fmt: skip
+            with bench.owner.transaction() as tx:
+                tx.run(physical_truncate(bench.entity.table, bench.entity.schema))
+            imported, _ = bench.load(path)
+            ratio = imported / rows / floor
+            print(f"{kind:8} {rows:9} {size:6.1f} {looked:7.2f} {seconds:7.2f} {rows / seconds:9.0f} {own:8} {other:9} {imported:8.2f} {ratio:6.1f}")  # fmt: skip
+            found.append({"format": kind, "rows": rows, "mb": round(size, 1), "look_seconds": round(looked, 2), "read_seconds": round(seconds, 2), "peak_mb": own, "reader_mb": other, "import_seconds": round(imported, 2), "copy_ratio": round(ratio, 2)})  # fmt: skip
+        bench.owner.close()
     print(json.dumps({"bench": "formats", "results": found}))
 
 

@@ -162,11 +162,12 @@ class Bench:
             entity_name=self.entity.name,
             file_name=path.name,
             file_size=path.stat().st_size,
-            file_type="csv",
+            file_type=source.format.value,
             file_sha256=b"",
             spool_path=str(path),
             mapping=as_json(suggest_mapping(self.entity, source.columns)),
             options=options.as_json(),
+            detected=source.as_json(),
             created_by=uuid.uuid4(),
         )
         with self.owner.transaction() as tx:

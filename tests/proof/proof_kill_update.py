@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +109,13 @@ class Rounds:
             assert answer.status_code in (409, 503), answer.text
             time.sleep(0.5)
 
-    def follow(self, import_id: str) -> dict[str, Any]:
+    def follow(self, job_id: str, kind: str = "imports") -> dict[str, Any]:
         until = time.monotonic() + PATIENCE
         while True:
-            assert time.monotonic() < until, "the import did not end"
+            assert time.monotonic() < until, f"{kind}/{job_id} did not end"
             try:
                 with self.client() as client:
-                    answer = client.get(f"/api/v1/imports/{import_id}")
+                    answer = client.get(f"/api/v1/{kind}/{job_id}")
             except httpx.TransportError:
                 answer = None
             if answer is not None and answer.status_code == 200:
@@ -139,23 +141,32 @@ class Rounds:
         return bool(victims)
 
 
-def run(rounds: Rounds, target: str, moment: float) -> tuple[dict[str, Any], bool]:
-    """One disturbed import: the job at its end, and whether the shot hit something at work."""
-    hit = False
+@contextmanager
+def shooting(rounds: Rounds, target: str, moment: float) -> Iterator[list[bool]]:
+    """Shoots `moment` seconds after the block began; the list says whether somebody was hit."""
+    hits: list[bool] = []
 
     def fire() -> None:
-        nonlocal hit
         time.sleep(moment)
         until = time.monotonic() + 5
         while not (hit := rounds.shoot(target)) and time.monotonic() < until:
             time.sleep(0.02)
+        hits.append(hit)
 
     shooter = threading.Thread(target=fire)
     shooter.start()
-    accepted = rounds.send(rounds.changed, uuid.uuid4().hex)
-    job = rounds.follow(accepted["id"])
-    shooter.join()
-    return job, hit
+    try:
+        yield hits
+    finally:
+        shooter.join()
+
+
+def run(rounds: Rounds, target: str, moment: float) -> tuple[dict[str, Any], bool]:
+    """One disturbed import: the job at its end, and whether the shot hit something at work."""
+    with shooting(rounds, target, moment) as hits:
+        accepted = rounds.send(rounds.changed, uuid.uuid4().hex)
+        job = rounds.follow(accepted["id"])
+    return job, any(hits)
 
 
 def main(count: int, seed: int) -> None:
