@@ -18,6 +18,7 @@ from api import (
     health,
     import_events,
     imports,
+    inbound,
     jobs,
     keys,
     preview,
@@ -120,7 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     running = (imports, preview, import_events, rejects, reverts, watches, exports, downloads, jobs)
     hooks = (dead_letters, webhook_deliveries, webhook_sending, webhooks, event_types)
-    systems = (connector_asks, connectors, sync_runs, sync_jobs)
+    systems = (connector_asks, connectors, sync_runs, sync_jobs, inbound)
     areas = (docs, entities, *running, keys, *hooks, *systems)
     fixed = [module.router for module in areas]
     for router in fixed:

@@ -67,6 +67,14 @@ PATHS: Paths = {
         None,
         (409,),
     ),
+    ("POST", "/inbound/{connector_id}"): Known(
+        "read",
+        {
+            202: answer(
+                "It is stored.", object_of({"id": {"type": "string", "format": "uuid"}}, "id")
+            )
+        },
+    ),
     ("GET", f"{_ONE}/asks/{{ask_id}}"): Known("admin", {200: answer("How it stands.", _ASK)}),
 }
 
@@ -89,7 +97,7 @@ _WRITTEN: dict[str, Schema] = {
         },
         closed=True,
     ),
-    "inboundSecret": {"type": "string", "minLength": 16, "maxLength": 1000, "writeOnly": True},
+    "inboundSecret": {"type": "string", "minLength": 16, "maxLength": 256, "writeOnly": True},
 }
 
 SCHEMAS: dict[str, Schema] = {

@@ -10,6 +10,7 @@ from hubblewave_pipelines.core.entity import Json
 from hubblewave_pipelines.core.errors import BlockedTarget, Fault, Invalid
 from hubblewave_pipelines.core.json_schema import check_schema
 from hubblewave_pipelines.core.reading import Reading, suggestion
+from hubblewave_pipelines.core.signature import secret_fault
 from hubblewave_pipelines.core.stream import ConnectorType
 
 KNOWN = ("name", "type", "config", "credentials", "status", "limits", "inboundSecret")
@@ -78,8 +79,8 @@ def parse_connector(
         status = reading.choice(body, "status", "#", ("active", "inactive")) or status
     pace = _pace(reading, body)
     secret = reading.text(body, "inboundSecret", "#", longest=1000)
-    if secret is not None and len(secret) < 16:
-        reading.fault("#/inboundSecret", "length", "inboundSecret needs at least 16 characters")
+    if secret is not None and (fault := secret_fault(secret)):
+        reading.fault("#/inboundSecret", "format", f"inboundSecret {fault}")
     faults = [*reading.faults, *blocked.faults]
     if reading.faults:
         raise Invalid("The connector cannot be stored.", faults=faults)

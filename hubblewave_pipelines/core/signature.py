@@ -4,7 +4,8 @@ import base64
 import binascii
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 _PREFIX = "whsec_"
 _KEY_BYTES = 32
@@ -70,6 +71,33 @@ def sign(
             for key in keys
         ),
     }
+
+
+_SHA256_HEADERS = ("x-hub-signature-256", "x-hub-signature", "x-hubblewave-signature")
+_TOLERANCE = 300.0  # seconds between a signed timestamp and our clock
+
+
+def is_signed(headers: Mapping[str, str], body: bytes, secret: str, now: datetime) -> bool:
+    """Whether these body bytes are signed with `secret`: `sha256=<hex>` in one of the usual headers, or as
+    Standard Webhooks. `headers` are found by names in lower case. A signature that is there and wrong is
+    not made good by another.
+    """
+    given = [headers[name] for name in _SHA256_HEADERS if name in headers]
+    if given:
+        wanted = "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
+        return all(_same(value.strip().lower(), wanted) for value in given)
+    message, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not (message and stamp.isascii() and stamp.isdigit() and len(stamp) < 12):
+        return False
+    if abs(now.timestamp() - int(stamp)) > _TOLERANCE:
+        return False
+    signed = f"{message}.{stamp}.".encode("utf-8", "surrogateescape") + body
+    wanted = "v1," + base64.b64encode(hmac.digest(_standard_key(secret), signed, "sha256")).decode()
+    return any(_same(value, wanted) for value in headers.get("webhook-signature", "").split())
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode())
 
 
 def _standard_key(secret: str) -> bytes:

@@ -18,6 +18,7 @@ from hubblewave_pipelines.definitions.resources import Platform
 from hubblewave_pipelines.storage import work
 from hubblewave_pipelines.storage.database import Database
 from hubblewave_pipelines.storage.work import OpenRequest, WorkRequest
+from hubblewave_pipelines.sync.inbox import ask_for_inbound
 from hubblewave_pipelines.sync.schedules import make_due_syncs
 from hubblewave_pipelines.transfer.schedules import make_due_exports
 
@@ -54,6 +55,7 @@ def dispatch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
     database: Database = context.resources.platform.database
     make_due_exports(database)
     make_due_syncs(database)
+    ask_for_inbound(database)
     with database.transaction() as tx:
         due = tx.all(work.due(_MOST, context.resources.platform.settings.runs_per_tenant))
     runs = _runs_of(context.instance, due)
