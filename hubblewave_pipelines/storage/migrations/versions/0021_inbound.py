@@ -3,7 +3,7 @@
 from hubblewave_pipelines.storage.migrations import run_beside
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0016"
 
 
 def upgrade() -> None:
