@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hubblewave_pipelines.connectors.jira import connect
+from hubblewave_pipelines.connectors.jira import MANNERS, connect
 from hubblewave_pipelines.connectors.jira.connector import JiraConnector
 from hubblewave_pipelines.core.entity import FieldKind
 from hubblewave_pipelines.core.errors import (
@@ -23,6 +23,7 @@ from hubblewave_pipelines.core.errors import (
 from hubblewave_pipelines.core.stream import DeleteStrategy, Level, Window
 from hubblewave_pipelines.outbound.client import HttpSession
 from hubblewave_pipelines.sandboxes.faults import ANSWERS, CONNECTION, Fault, FaultKind
+from hubblewave_pipelines.sandboxes.jira.catalog import CLIENT, CLOUD_ID
 from hubblewave_pipelines.sandboxes.jira.shapes import milliseconds
 from hubblewave_pipelines.sandboxes.serving import Running
 from tests.connectors.reading import read, read_in_pieces
@@ -60,6 +61,8 @@ def test_every_issue_comes_once_for_as_few_requests_as_there_are_pages(
     serve: Serve, opened: Open
 ) -> None:
     running = serve("jira", records=430, extra={"index_delay": 0})
+    running.sandbox.clock.set(START)
+    running.sandbox.clock.run(0)
     connector, session = opened(running)
     stream = connector.describe("issues")
     mark = connector.safe_mark(stream)
@@ -130,6 +133,7 @@ def test_issues_that_change_while_they_are_read_leave_the_window(
     serve: Serve, opened: Open, extra: dict[str, str]
 ) -> None:
     running = serve("jira", records=300, extra={**extra, "index_delay": 20})
+    running.sandbox.clock.run(0)
     site = running.sandbox.vendor
     connector, _ = opened(running, pageSize=25)
     stream = connector.describe("issues")
@@ -161,6 +165,7 @@ def test_issues_that_change_while_they_are_read_leave_the_window(
 
 def test_an_index_that_lags_is_made_up_for_by_the_overlap(serve: Serve, opened: Open) -> None:
     running = serve("jira", records=40, extra={"index_delay": 240})
+    running.sandbox.clock.run(0)
     connector, _ = opened(running)
     stream = connector.describe("issues")
     written, found = set(), set(read(connector, stream, PAST, fields=FIELDS))
@@ -362,3 +367,22 @@ def test_the_check_says_what_an_admin_can_mend(serve: Serve, opened: Open) -> No
     running.sandbox.faults.set(Fault(FaultKind.REFUSE, rate=1))
     [down] = opened(running)[0].check().findings
     assert (down.what, down.level) == ("reachable", Level.ERROR)
+
+
+def test_cloud_by_oauth_uses_the_newest_refresh_token(serve: Serve) -> None:
+    running = serve("jira", records=5, extra={"index_delay": 0})
+    given = {
+        "kind": "refresh_token",
+        "clientId": CLIENT[0],
+        "clientSecret": CLIENT[1],
+        "refreshToken": "sandbox-refresh-token",
+        "tokenUrl": f"{running.url}/oauth/token",
+    }
+    base = f"{running.url}/ex/jira/{CLOUD_ID}"
+    with plain_session(base, given, manners=MANNERS) as session:
+        connector = connect({"baseUrl": base}, session)
+        stream = connector.describe("issues")
+        assert len(read(connector, stream, PAST, fields=FIELDS)) == 5
+        running.sandbox.vendor.grants.clear()  # type: ignore[attr-defined]
+        connector.safe_mark(stream)  # 401, and the token that came with the first one is used
+        assert len(running.sandbox.vendor.grants) == 1  # type: ignore[attr-defined]

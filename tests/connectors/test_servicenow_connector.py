@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from hubblewave_pipelines.connectors.servicenow import connect
+from hubblewave_pipelines.connectors.servicenow import MANNERS, connect
 from hubblewave_pipelines.connectors.servicenow.connector import ServiceNowConnector
 from hubblewave_pipelines.core.entity import FieldKind
 from hubblewave_pipelines.core.errors import FilterIgnored, UnknownStream, VendorUnavailable
 from hubblewave_pipelines.core.stream import DeleteStrategy, Level, Window
 from hubblewave_pipelines.outbound.client import HttpSession
 from hubblewave_pipelines.sandboxes.faults import Fault, FaultKind
+from hubblewave_pipelines.sandboxes.servicenow.signing import ACCOUNT, CLIENT
 from hubblewave_pipelines.sandboxes.serving import Running
 from tests.connectors.reading import read, read_in_pieces
 from tests.plugins.sandboxes import START
@@ -172,6 +173,7 @@ def test_records_that_change_while_they_are_read_leave_the_window(
     found = read(connector, stream, PAST, fields=FIELDS, between=edit)
     assert set(keys) - edited <= set(found)
     assert len(edited) > 50
+    running.sandbox.clock.run(0)
     running.sandbox.clock.set(START + timedelta(minutes=10))
     mark = connector.safe_mark(stream)
     assert mark.at == START + timedelta(minutes=9)
@@ -314,3 +316,19 @@ def test_the_check_says_what_an_admin_can_mend(serve: Serve, opened: Open) -> No
     running.sandbox.faults.set(Fault(FaultKind.EDGE_PAGE, rate=1))
     [asleep] = connector.check().findings
     assert "hibernating" in asleep.detail
+
+
+def test_tokens_of_the_instance_are_renewed(serve: Serve) -> None:
+    running = serve("servicenow", records=5)
+    given = {
+        "kind": "password",
+        "clientId": CLIENT[0],
+        "clientSecret": CLIENT[1],
+        "username": ACCOUNT[0],
+        "password": ACCOUNT[1],
+    }
+    with plain_session(running.url, given, manners=MANNERS) as session:
+        connector = connect({"baseUrl": running.url}, session)
+        stream = connector.describe("incident")
+        running.sandbox.vendor.grants.clear()  # type: ignore[attr-defined]
+        assert len(read(connector, stream, PAST, fields=FIELDS)) == 5

@@ -138,6 +138,8 @@ def test_queries_are_refused_in_jira_s_words(serve: Serve) -> None:
 
 def test_time_is_read_in_the_account_s_zone_and_by_the_minute(serve: Serve) -> None:
     running = serve("jira", records=0, extra={"zone": "Asia/Kolkata", "index_delay": 0})
+    running.sandbox.clock.set(START)
+    running.sandbox.clock.run(0)
     site = running.sandbox.vendor
     at = START - timedelta(hours=1, seconds=-30)  # 11:00:30 UTC is 16:30:30 there
     site.create("issue", {"summary": "x"}, at)
@@ -158,6 +160,7 @@ def test_time_is_read_in_the_account_s_zone_and_by_the_minute(serve: Serve) -> N
 
 def test_searches_lag_behind_and_named_issues_are_read_strongly(serve: Serve) -> None:
     running = serve("jira", records=3, extra={"index_delay": 30})
+    running.sandbox.clock.run(0)
     site = running.sandbox.vendor
     with _http(running) as client:
         number = site.create("issue", {"summary": "late"}, running.sandbox.clock.now())
