@@ -118,7 +118,7 @@ class Worker:
                 again = await work()
                 pause = 0.0
             except (Unavailable, psycopg.Error) as error:
-                refused = error if isinstance(error, Unavailable) else unavailable(error)
+                refused = _away(error)
                 if refused is None:
                     raise
                 pause = min(_LONGEST_PAUSE, max(0.1, pause * 2))
@@ -246,10 +246,18 @@ class Worker:
                 try:
                     await self._record(batch)
                     break
-                except (Unavailable, psycopg.Error) as error:
-                    refused = error if isinstance(error, Unavailable) else unavailable(error)
-                    if refused is None:
-                        raise
+                except (Unavailable, psycopg.Error, UnicodeError) as error:
+                    refused = _away(error)
+                    if refused is None:  # a defect, of one result: it must not hold up the others
+                        if len(batch) > 1:
+                            batch = batch[:1]
+                            continue
+                        bare = batch[0].without_texts()
+                        if bare == batch[0]:
+                            raise
+                        _log.exception("not recorded", delivery=str(bare.delivery_id))
+                        self._results[0] = batch[0] = bare
+                        continue
                     _log.warning("database", what="results", detail=refused.detail)
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries
                     pause = min(_LONGEST_PAUSE, pause * 2)
@@ -348,3 +356,10 @@ class Worker:
             await asyncio.sleep(0.02)
         if self._results:
             _log.warning("results were not recorded; their leases will end", held=len(self._held))
+
+
+def _away(error: Exception) -> Unavailable | None:
+    """What the error says of the database, when it says that it is away or in the way."""
+    if isinstance(error, psycopg.Error):
+        return unavailable(error)
+    return error if isinstance(error, Unavailable) else None

@@ -1,9 +1,9 @@
 """What came of attempts, written batch by batch: only the holder of a lease may end a delivery."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 from uuid import UUID
 
 import msgspec
@@ -39,6 +39,12 @@ class Result:
     response_body: str | None = None
     body_sha256: str | None = None
     sent_sha256: str | None = None
+
+    def without_texts(self) -> Self:
+        """As it is, without what others wrote: enough to know what comes next."""
+        return replace(
+            self, detail=None, request_headers=None, response_headers=None, response_body=None
+        )
 
 
 def write_results(

@@ -3,18 +3,21 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import format_datetime
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import pytest
 
 from hubblewave_pipelines.delivery import attempt, message, posting, worker
+from hubblewave_pipelines.delivery.attempt import Lease
 from hubblewave_pipelines.delivery.fanning import Fanning
 from hubblewave_pipelines.settings import Settings
 from hubblewave_pipelines.storage.database import AsyncDatabase, Database, Role
+from hubblewave_pipelines.storage.results import Result
 from hubblewave_pipelines.storage.tenants import Tenant
 from tests.plugins.receiver import Receiver, Request, receiving
 from tests.plugins.stack import eventually
@@ -505,3 +508,30 @@ def test_F7_a_worker_whose_clock_is_wrong_signs_leases_and_waits_by_the_database
     ((since,),) = rows(owner_database, "select now()")
     assert now.timestamp() - 1 <= sent <= since.timestamp() + 1
     assert made(api.get(f"{HOOKS}/{hook['id']}"), 200)["health"]["pausedUntil"] is not None
+
+
+def test_a_result_that_cannot_be_stored_holds_up_no_other(
+    api: httpx.Client,
+    receiver: Receiver,
+    settings: Settings,
+    owner_database: Database,
+    tenant: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscribe(api, receiver.url)
+    right = worker.make_attempt
+    broken = {3: "a\0b", 5: "x\ud800"}
+
+    async def sometimes_odd(lease: Lease, *given: Any, **named: Any) -> Result:
+        result = await right(lease, *given, **named)
+        odd = broken.get(json.loads(lease.claimed.data)["n"])
+        return result if odd is None else replace(result, response_body=odd)
+
+    monkeypatch.setattr(worker, "make_attempt", sometimes_odd)
+    with working(settings):
+        emit(owner_database, tenant, 30)
+        done = "select count(*) from hubblewave.webhook_delivery_log where status = 'success'"
+        eventually(lambda: rows(owner_database, done) == [(30,)], "all are recorded")
+    stored = "select count(response_body), count(*) from hubblewave.webhook_attempts"
+    assert rows(owner_database, stored) == [(28, 30)]
+    assert len(bodies(receiver)) == 30
