@@ -170,7 +170,7 @@ class _Export:
 
     def _counted(self, blocks: Iterable[tuple[bytes, int]], expected: int | None) -> Iterator[Any]:
         """The blocks, with a look at the job once a second."""
-        looked = time.monotonic()
+        looked = 0.0
         for block in blocks:
             yield block
             self.rows += block[1]

@@ -70,10 +70,12 @@ def test_a_watched_directory_is_imported_from(stack: Up, entity: str) -> None:
     folder = stack.data_dir / "files" / "default" / f"in-{entity}"
     folder.mkdir(parents=True)
     (folder / "a.csv").write_text("code,weight\nA,1\nB,2\n")
-    asked = ("--pattern", "*.csv", "--unique", "code", "--strategy", "update", "--json")
+    asked = ("--pattern", "*.csv", "--unique", "code", "--strategy", "update")
     done = hubblewave(stack, "watch", str(folder), entity, *asked)
     assert done.returncode == 0, done.stderr
-    path = f"/api/v1/import-watches/{json.loads(done.stdout)['id']}"
+    where, _, told = done.stdout.partition(" is watched: ")
+    assert where == f"file://{folder.resolve()}/"
+    path = told.split()[0]
     with httpx.Client(
         base_url=stack.ready["api_url"], headers={"X-API-Key": stack.api_key}, timeout=30
     ) as client:
@@ -89,8 +91,6 @@ def test_a_watched_directory_is_imported_from(stack: Up, entity: str) -> None:
         eventually(lambda: client.get(url).json()["status"] == "completed", "its end", seconds=240)
         assert client.get(url).json()["createdRecords"] == 2
         assert client.delete(path).status_code == 204
-    said = hubblewave(stack, "watch", str(folder), entity).stdout
-    assert f"{folder}/ is watched" in said
     refused = hubblewave(stack, "watch", "/etc", entity)
     assert refused.returncode == 1
     assert "HUBBLEWAVE_FILE_LOCATIONS" in refused.stderr
