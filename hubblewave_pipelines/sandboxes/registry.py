@@ -6,6 +6,7 @@ from hubblewave_pipelines.sandboxes.app import Sandbox
 from hubblewave_pipelines.sandboxes.vendor import Options, Vendor
 
 VENDORS: dict[str, str] = {
+    "http": "hubblewave_pipelines.sandboxes.http",
     "jira": "hubblewave_pipelines.sandboxes.jira",
     "sap": "hubblewave_pipelines.sandboxes.sap",
     "servicenow": "hubblewave_pipelines.sandboxes.servicenow",
