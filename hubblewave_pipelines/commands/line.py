@@ -8,7 +8,15 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from hubblewave_pipelines import __version__
-from hubblewave_pipelines.commands import check, deadletters, keys, sandbox, tenants, transfers
+from hubblewave_pipelines.commands import (
+    check,
+    deadletters,
+    keys,
+    sandbox,
+    sync,
+    tenants,
+    transfers,
+)
 from hubblewave_pipelines.commands.answer import (
     AsJson,
     DataDir,
@@ -35,6 +43,7 @@ app.add_typer(deadletters.app, name="deadletters")
 app.command("export")(transfers.export)
 app.command("import")(transfers.import_file)
 app.command("watch")(transfers.watch)
+app.command("sync")(sync.sync)
 app.command("sandbox")(sandbox.sandbox)
 
 ApiPort = Annotated[

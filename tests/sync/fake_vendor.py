@@ -82,6 +82,14 @@ class FakeVendor:
                 found[key] = visible[-1]
         return found
 
+    def behind(self, after: str, window: Window) -> list[tuple[str, Remote]]:
+        """At least a page and one more of what a window holds behind a key, in the order of keys."""
+        return sorted(
+            (key, one)
+            for key, one in self.seen().items()
+            if key > after and (self.ignores_filter or _within(one.stamp, window))
+        )
+
     def state(self) -> dict[str, str | None]:
         return {key: one.cells["Name"] for key, one in self.seen().items()}
 
@@ -143,11 +151,7 @@ class FakeConnector:
         after = position if isinstance(position, str) else ""
         while True:
             vendor.request()
-            found = sorted(
-                (key, one)
-                for key, one in vendor.seen().items()
-                if key > after and (vendor.ignores_filter or _within(one.stamp, window))
-            )
+            found = vendor.behind(after, window)
             page, more = found[: vendor.page_size], len(found) > vendor.page_size
             cells = [{"Id": k, "Modified": _text(o.stamp), **o.cells} for k, o in page]
             columns = {name: [one.get(name) for one in cells] for name in plan.fields}
