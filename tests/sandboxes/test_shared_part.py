@@ -191,7 +191,7 @@ def test_edits_happen_by_the_clock_and_repeat_with_the_seed(serve: Serve) -> Non
         return [(change.key, change.at) for change in running.sandbox.stage.changes]
 
     first = changed()
-    assert len(first) in (119, 120)
+    assert 100 < len(first) <= 120  # the clock runs until it is stopped
     assert [key for key, _ in first[:100]] == [key for key, _ in changed()[:100]]
     assert all(START < at <= START + timedelta(seconds=60) for _, at in first)
 
