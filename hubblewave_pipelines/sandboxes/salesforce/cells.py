@@ -89,8 +89,8 @@ def table(
 
 
 def _stamp_json(value: datetime | date | None) -> str | None:
-    return None if value is None else f"{value:%Y-%m-%dT%H:%M:%S}.000+0000"
+    return None if value is None else f"{value.isoformat()[:19]}.000+0000"
 
 
 def _stamp_csv(value: datetime | date | None) -> str:
-    return "" if value is None else f"{value:%Y-%m-%dT%H:%M:%S}.000Z"
+    return "" if value is None else f"{value.isoformat()[:19]}.000Z"
