@@ -1,8 +1,7 @@
 """The connector to Jira, Cloud and Data Center, against its sandbox: nothing lost, nothing twice, no stranger believed."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -35,22 +34,6 @@ Open = Callable[..., tuple[JiraConnector, HttpSession]]
 FIELDS = ("key", "summary", "status")
 PAST = Window(None, START)
 CENTER = {"deployment": "datacenter"}
-
-
-@pytest.fixture
-def opened() -> Iterator[Open]:
-    with ExitStack() as sessions:
-
-        def one(
-            running: Running, password: str | None = None, **config: Any
-        ) -> tuple[JiraConnector, HttpSession]:
-            given = running.sandbox.vendor.connector(running.url)
-            credentials = given["credentials"] | ({"password": password} if password else {})
-            session = plain_session(running.url, credentials, sleep=lambda _: None)
-            sessions.enter_context(session)
-            return connect({**given["config"], **config}, session), session
-
-        yield one
 
 
 def _issues(running: Running) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The connector to ServiceNow against its sandbox: nothing lost, nothing twice, every trap of the vendor closed."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,22 +23,6 @@ Serve = Callable[..., Running]
 Open = Callable[..., tuple[ServiceNowConnector, HttpSession]]
 FIELDS = ("number", "short_description", "state", "caller_id", "due_date")
 PAST = Window(None, START)
-
-
-@pytest.fixture
-def opened() -> Iterator[Open]:
-    with ExitStack() as sessions:
-
-        def one(
-            running: Running, password: str | None = None, **config: Any
-        ) -> tuple[ServiceNowConnector, HttpSession]:
-            given = running.sandbox.vendor.connector(running.url)
-            credentials = given["credentials"] | ({"password": password} if password else {})
-            session = plain_session(running.url, credentials, sleep=lambda _: None)
-            sessions.enter_context(session)
-            return connect({**given["config"], **config}, session), session
-
-        yield one
 
 
 def _incidents(running: Running) -> dict[str, dict[str, Any]]:
