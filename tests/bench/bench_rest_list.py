@@ -40,6 +40,7 @@ from hubblewave_pipelines.storage.migrate import migrate
 from hubblewave_pipelines.supervisor.postgres import EmbeddedPostgres
 
 ROWS, PAGE, CONNECTIONS = 100_000, 100, 8
+DEPTH = 1_000_000  # of the deep page, in a list that is a little longer
 TARGET = 0.5  # of the bare app's requests per second
 DEEP_TARGET = 1.2  # times the cost of the first page
 
@@ -77,7 +78,7 @@ class Bench:
     params: list[object]
 
 
-def prepare(url: str) -> Bench:
+def prepare(url: str, rows: int = ROWS) -> Bench:
     """A migrated database with one tenant, one entity and its rows."""
     migrate(url)
     owner = Database(url, Role.OWNER)
@@ -103,7 +104,7 @@ def prepare(url: str) -> Bench:
     columns = ", ".join(field.column for field in entity.fields)
     table = f"{entity.schema}.{entity.table}"
     with owner.connect() as connection:
-        connection.execute(f"insert into {table} ({columns}) {FILL}".encode(), (ROWS,))
+        connection.execute(f"insert into {table} ({columns}) {FILL}".encode(), (rows,))
         connection.execute(f"vacuum analyze {table}".encode())
     owner.close()
     query = parse_query(entity, [("pageSize", str(PAGE))], secret=b"bench", catalog=catalog)
@@ -213,8 +214,8 @@ def wait_for(port: int) -> None:
 
 
 def deep_cursor(port: int, first: str, key: str) -> str:
-    """The cursor of a record nine tenths down the list."""
-    page = ROWS * 9 // 10 // PAGE
+    """The cursor of the record at DEPTH."""
+    page = DEPTH // PAGE
     answer = httpx.get(f"http://127.0.0.1:{port}{first}&page={page}", headers={"X-API-Key": key})
     return str(answer.raise_for_status().json()["pageInfo"]["endCursor"])
 
@@ -260,7 +261,7 @@ def main() -> None:
                 postgres.url("postgres", user="postgres"), autocommit=True
             ) as admin:
                 admin.execute("create database bench owner hubblewave")
-            bench = prepare(postgres.url("bench"))
+            bench = prepare(postgres.url("bench"), DEPTH + 10 * PAGE)
             rates = measure(bench, chosen.seconds, chosen.rounds, f"{directory}/log")
         finally:
             postgres.stop()
@@ -269,6 +270,11 @@ def main() -> None:
     for side, rate in (("bare", bare), ("ours", ours), ("deep", deep)):
         shown = " ".join(f"{r:.0f}" for r in rates[side])
         print(f"{side:<8}{rate:>22.0f}   {shown}")
+    for what, found, target in (
+        ("throughput, of the bare app", ours / bare, f"at least {TARGET}"),
+        ("a page a million records deep, of page 1", ours / deep, f"at most {DEEP_TARGET}"),
+    ):
+        print(f"{what:<44}{found:>6.2f}   target: {target}")
     result = {
         "bench": "rest_list",
         "rows": PAGE,
