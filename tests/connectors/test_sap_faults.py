@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubblewave_pipelines.connectors.sap.edmx import parse
+from hubblewave_pipelines.connectors.sap.odata import Feed
 from hubblewave_pipelines.connectors.sap.values import join_key, key_values, split_key
 from hubblewave_pipelines.core.errors import (
     ForeignLink,
@@ -103,6 +104,22 @@ def test_a_delta_under_faults_is_read_whole_or_not_at_all(serve: Serve, name: st
                 assert len(set(cells(pages, key))) == wanted, (kind, number)
                 assert pages[-1].token is not None
     run.sandbox.faults.set()
+
+
+def test_a_service_that_gives_the_same_page_for_ever_is_left(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = connected(serve("sap", records=10))
+    service = system.connector.services.find("API_SALES_ORDER_SRV")
+    same = Feed([{"SalesOrder": "9500"}], [], "A_SalesOrder?$skiptoken=1", None)
+    stream = system.stream(ORDERS)
+    monkeypatch.setattr(service, "feed", lambda *_, **__: same)
+    with pytest.raises(PartialAnswer, match="same record again"):
+        list(system.connector.keys(stream, None))
+    monkeypatch.setattr(service, "feed", lambda *_, **__: Feed([], [], same.next_link, None))
+    monkeypatch.setattr(service, "follow", lambda *_, **__: Feed([], [], same.next_link, None))
+    with pytest.raises(PartialAnswer, match="leads back"):
+        list(system.connector.keys(stream, None))
 
 
 def test_links_are_followed_at_home_or_not_at_all(serve: Serve) -> None:

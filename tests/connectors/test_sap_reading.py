@@ -60,7 +60,7 @@ def _text(value: Any, scale: int | None, *, milliseconds: bool) -> str | None:
 
 @pytest.fixture
 def system(serve: Serve) -> System:
-    return connected(serve("sap", records=240, extra={"page": 100, "plus": "refuse"}), pageSize=150)
+    return connected(serve("sap", records=240, extra={"page": 100, "plus": "refuse"}), pageSize=110)
 
 
 def test_every_stream_arrives_whole_and_exact(system: System, serve: Serve) -> None:
@@ -176,7 +176,7 @@ def test_reading_goes_on_from_every_position(system: System, name: str) -> None:
     for page in pages:
         done += page.rows
         if page.position is not None:
-            again = connected(system.run, pageSize=150)  # another process
+            again = connected(system.run, pageSize=110)  # another process
             plan = again.connector.plan(stream, [], Window())
             rest = list(again.connector.read(plan, plan.slices[0], page.position))
             assert cells(rest, stream.key) == keys[done:]

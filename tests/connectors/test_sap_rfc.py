@@ -191,6 +191,7 @@ def test_a_lost_connection_is_never_used_again(system: FakeSystem) -> None:
     lost = iter([fake_pyrfc.CommunicationError("gone", 1, "RFC_COMMUNICATION_FAILURE")])
     system.fail = lambda name, when: next(lost, None) if name == "RFC_READ_TABLE" else None
     assert len(_columns(_pages(_connector(), "rfc.KNA1"))["KUNNR"]) == 300
+    assert system.made == 2
     system.fail = lambda name, when: fake_pyrfc.CommunicationError(
         "gone", 1, "RFC_COMMUNICATION_FAILURE"
     )
@@ -210,11 +211,13 @@ def _names(system: FakeSystem) -> set[str]:
 def test_a_unit_of_bapis_is_committed_whole_or_not_at_all(system: FakeSystem) -> None:
     rfc = _connector().tables.rfc
     create = "Z_CUSTOMER_CREATE"
+    rfc.call(create, KUNNR="Z", NAME1="of nobody's unit")
     results = rfc.unit(
         [(create, {"KUNNR": "A", "NAME1": "one"}), (create, {"KUNNR": "B", "NAME1": "two"})]
     )
     assert [result["CUSTOMER"] for result in results] == ["A", "B"]
     assert {"one", "two"} <= _names(system)
+    assert "of nobody's unit" not in _names(system)
     assert system.calls[-1] == ("BAPI_TRANSACTION_COMMIT", {"WAIT": "X"})
     with pytest.raises(VendorRefused, match="Name is not valid") as refused:
         rfc.unit(

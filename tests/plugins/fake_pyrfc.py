@@ -73,7 +73,7 @@ class FakeSystem:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     fail: Callable[[str, str], Exception | None] = lambda name, when: None
     after: Callable[[str], None] = lambda name: None  # what others do between two calls
-    opened: int = 0
+    made: int = 0  # connections
     collation: Callable[[str], Any] = str
     time: str = "20260115 130000"
 
@@ -88,12 +88,12 @@ class Connection:
         if params.get("passwd") != self.system.password:
             raise LogonError("Name or password is incorrect", 2, "RFC_LOGON_FAILURE")
         self._dice = random.Random(7)
+        self.system.made += 1
         self._open()
 
     def _open(self) -> None:
         self.alive = True
         self._unit: list[tuple[str, Row]] = []
-        self.system.opened += 1
 
     def ping(self) -> None:
         self.call("RFC_PING")

@@ -36,6 +36,7 @@ _TWISTS = (
     FaultKind.EMPTY_PAGE_WITH_TOKEN,
     FaultKind.SHORT_PAGE,
     FaultKind.DUPLICATE_ROW,
+    FaultKind.ROWS_AND_ERROR,
 )
 
 
@@ -196,10 +197,8 @@ class Sap(Vendor):
             wrong_zone = befallen(request, FaultKind.WRONG_ZONE)
             self.writer.zone_shift = timedelta(hours=8 if wrong_zone is not None else 0)
             reply = desk.answer(ask, self._twist(request))
-            if (
-                befallen(request, FaultKind.ROWS_AND_ERROR) is not None
-                and b'"results"' in reply.body + b'"value"'
-            ):
+            is_feed = b'"results":[' in reply.body or b'"value":[' in reply.body
+            if is_feed and befallen(request, FaultKind.ROWS_AND_ERROR) is not None:
                 failed = error(version, "SY/530", "Time limit exceeded")
                 return replace(reply, body=reply.body[:-1] + b"," + failed[1:])
         except Refused as refused:
@@ -264,6 +263,8 @@ class Sap(Vendor):
                     after=rows[-1][KEY], left=left, n=begin.get("n", len(self.stage.changes))
                 )
                 return Found(rows, [], found.count, token, None)
+            if kind is FaultKind.ROWS_AND_ERROR:  # the error itself comes beside them
+                return Found(found.rows[: len(found.rows) // 2], [], found.count)
             if kind is FaultKind.DUPLICATE_ROW and found.rows:
                 befallen(request, kind)
                 before = table.keys(before=found.rows[0][KEY])
