@@ -23,6 +23,7 @@ from typing import IO, Any
 import httpx
 
 from hubblewave_pipelines.commands.demo import Platform
+from tests.proof.pictures import take
 
 _LIMIT = 240.0  # seconds to wait for anything
 ACCOUNT = {
@@ -147,6 +148,22 @@ class Rehearsal:
             after = page["pageInfo"]["endCursor"]
 
 
+def pages(rehearsal: Rehearsal) -> dict[str, str]:
+    """What a data engineer looks at: the asset's partitions, its lineage, the backfill's run."""
+    asset = "/".join(rehearsal.asset())
+    runs = rehearsal.client.get(f"{rehearsal.path}/runs").json()["items"]
+    window = next(run for run in runs if run["kind"] == "window")
+    shown = {
+        "outage-partitions": f"/assets/{asset}?view=partitions",
+        "outage-asset": f"/assets/{asset}?view=overview",
+        "outage-lineage": f"/assets/{asset}?view=lineage&lineageScope=neighbors",
+        "outage-backfills": "/runs?view=backfills",
+    }
+    if window.get("runUrl"):
+        shown["outage-run"] = httpx.URL(window["runUrl"]).path
+    return shown
+
+
 def remote(rehearsal: Rehearsal, token: str) -> dict[str, str | None]:
     """Every account as Salesforce shows it, by its own paging."""
     found: dict[str, str | None] = {}
@@ -226,6 +243,9 @@ def rehearse(rehearsal: Rehearsal, started: datetime, token: Callable[[], str]) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=2_000)
+    parser.add_argument(
+        "--pictures", type=Path, help="take pictures of Dagster into this directory"
+    )
     asked = parser.parse_args()
     os.environ["HUBBLEWAVE_EGRESS_ALLOW"] = "127.0.0.1/32:*"  # noqa: TID251 - for `up`
     started = (datetime.now(UTC) - timedelta(hours=8)).replace(minute=0, second=0, microsecond=0)
@@ -249,6 +269,8 @@ def main() -> None:
                 rehearsal.make({name: told[name] for name in ("type", "config", "credentials")})
                 given = told["credentials"]
                 shown = rehearse(rehearsal, started, lambda: _token(control, given))
+                if asked.pictures is not None:
+                    take(platform.ready["dagster_url"], pages(rehearsal), asked.pictures)
         finally:
             platform.stop()
             sandbox.send_signal(signal.SIGINT)
