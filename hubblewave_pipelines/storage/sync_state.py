@@ -106,12 +106,22 @@ def drop_progress(
     )
 
 
+def _each(condition: str) -> str:
+    """Look up each row of `n` by itself, whatever the planner takes the table for: a job that grows
+    since the last analyze looks small, and all of it would be read for every page (`offset 0` keeps
+    the planner from making a join of it)."""
+    return (
+        "cross join lateral (select * from hubblewave.sync_shadow s"
+        f" where s.job_id = %(job)s and {condition} offset 0) s"
+    )
+
+
 def known(job_id: UUID, keys: Sequence[str]) -> Statement[Known]:
     """What is known of these keys; nothing of those never seen."""
     return statement(
-        "select key, record_id, version, hash, deleted from hubblewave.sync_shadow"
-        " where job_id = %s and key = any(%s)",
-        (job_id, list(keys)),
+        "select s.key, s.record_id, s.version, s.hash, s.deleted"
+        f" from unnest(%(keys)s::text[]) n (key) {_each('s.key = n.key')}",
+        {"job": job_id, "keys": list(keys)},
         lambda row: Known(*row),
     )
 
@@ -119,37 +129,41 @@ def known(job_id: UUID, keys: Sequence[str]) -> Statement[Known]:
 def holders(job_id: UUID, record_ids: Sequence[UUID]) -> Statement[tuple[UUID, str]]:
     """Which of these records stand for a key of the job already."""
     return statement(
-        "select record_id, key from hubblewave.sync_shadow"
-        " where job_id = %s and record_id = any(%s)",
-        (job_id, list(record_ids)),
+        "select s.record_id, s.key"
+        f" from unnest(%(records)s::uuid[]) n (record_id) {_each('s.record_id = n.record_id')}",
+        {"job": job_id, "records": list(record_ids)},
         lambda row: (row[0], row[1]),
     )
 
 
-def learn(
-    tenant_id: UUID, job_id: UUID, run_id: UUID, learned: Sequence[Learned]
-) -> Statement[Any]:
-    """What is known from now on. The caller holds the job, and has left out what is older."""
+def create_learning() -> Statement[Any]:
+    """`learning`, to be copied into by `COPY_LEARNING` and dropped after `learn`."""
+    return statement(
+        "create temp table learning (key text not null, record_id uuid, version timestamptz,"
+        " hash bytea, deleted boolean not null)"
+    )
+
+
+COPY_LEARNING = "copy learning (key, record_id, version, hash, deleted) from stdin (format binary)"
+
+
+def learn(tenant_id: UUID, job_id: UUID, run_id: UUID) -> Statement[Any]:
+    """What `learning` holds is known from now on. The caller holds the job, and has left out what
+    is older."""
     return statement(
         "insert into hubblewave.sync_shadow as s"
         " (tenant_id, job_id, key, record_id, version, hash, deleted, run_id)"
         " select %(tenant)s, %(job)s, n.key, n.record_id, n.version, n.hash, n.deleted, %(run)s"
-        " from unnest(%(keys)s::text[], %(records)s::uuid[], %(versions)s::timestamptz[],"
-        " %(hashes)s::bytea[], %(deleted)s::boolean[]) n (key, record_id, version, hash, deleted)"
+        " from learning n"
         " on conflict (job_id, key) do update set record_id = excluded.record_id,"
         " version = excluded.version, hash = excluded.hash, deleted = excluded.deleted,"
         " run_id = excluded.run_id",
-        {
-            "tenant": tenant_id,
-            "job": job_id,
-            "run": run_id,
-            "keys": [one.key for one in learned],
-            "records": [one.record_id for one in learned],
-            "versions": [one.version for one in learned],
-            "hashes": [one.hash for one in learned],
-            "deleted": [one.deleted for one in learned],
-        },
+        {"tenant": tenant_id, "job": job_id, "run": run_id},
     )
+
+
+def drop_learning() -> Statement[Any]:
+    return statement("drop table learning")
 
 
 def count_known(

@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hubblewave_pipelines.core.entity import Catalog, Entity, FieldKind, Json
 from hubblewave_pipelines.core.errors import FilterIgnored, PartialAnswer
@@ -66,9 +67,9 @@ class PagePreparation:
         absent = [name for name in self._columns if name not in columns]
         if absent:
             raise PartialAnswer(f"Records of {stream.name} came without {', '.join(absent)}.")
-        versions = self._versions(page)
+        stamps = self._stamps(page)
         if window is not None:
-            self._check(keys, versions, window)
+            self._check(keys, stamps, window)
         cells = [columns[name] for name in self._columns]
         table = pa.table([pa.array(column, pa.string()) for column in cells], names=self._columns)
         chunk = Step(
@@ -83,15 +84,15 @@ class PagePreparation:
         return PreparedPage(
             page,
             [key for key in keys if key is not None],
-            versions,
+            self._versions(stamps),
             self._hashes(cells, page.rows),
             self._preparation.read(chunk),
         )
 
-    def _versions(self, page: Page) -> list[datetime | None]:
+    def _stamps(self, page: Page) -> pa.Array:
         name = self.stream.cursor
         if name is None:
-            return [None] * page.rows
+            return pa.nulls(page.rows, _UTC_US)
         cells = page.columns.get(name)
         if cells is None or len(cells) != page.rows:
             raise PartialAnswer(f"Records of {self.stream.name} came without {name}.")
@@ -100,29 +101,45 @@ class PagePreparation:
         try:
             if field is not None and field.kind is FieldKind.DATE:  # its midnight stands for a day
                 texts = texts.cast(pa.date32()).cast(pa.timestamp("us")).cast(_UTC_US)
-            stamps = texts.cast(_UTC_US)
+            return texts.cast(_UTC_US)
         except pa.ArrowInvalid as error:
             raise PartialAnswer(
                 f"{name} of {self.stream.name} holds what is no instant: {error}"
             ) from error
-        return list(stamps.to_pylist())
 
-    def _check(
-        self, keys: Sequence[str | None], versions: Sequence[datetime | None], window: Window
-    ) -> None:
+    def _versions(self, stamps: pa.Array) -> list[datetime | None]:
+        """NumPy makes them ten times as fast as Arrow, and integers of what a datetime cannot hold."""
+        found: list[datetime | None] = []
+        for at in stamps.to_numpy(zero_copy_only=False).tolist():
+            if isinstance(at, int):
+                raise PartialAnswer(
+                    f"{self.stream.cursor} of {self.stream.name} holds an instant out of range."
+                )
+            found.append(None if at is None else at.replace(tzinfo=UTC))
+        return found
+
+    def _check(self, keys: Sequence[str | None], stamps: pa.Array, window: Window) -> None:
         """What a system sends must be what was asked for: one that ignores a filter, or reads its
         instants in another time zone, would pass unnoticed else."""
         slack = max(self.stream.cursor_granularity, timedelta(0))
-        low = None if window.low is None else window.low - slack
-        high = None if window.high is None else window.high + slack
-        for key, at in zip(keys, versions, strict=True):
-            if at is None or ((low is None or at >= low) and (high is None or at < high)):
-                continue
-            raise FilterIgnored(
-                f"{self.stream.name} {key} came with {self.stream.cursor} {at.isoformat()}, and"
-                f" {_shown(window)} was asked for: the system ignored the filter or reads it in"
-                " another time zone. Nothing of this answer was used."
-            )
+        outside = []
+        if window.low is not None:
+            outside.append(pc.less(stamps, pa.scalar(window.low - slack, _UTC_US)))
+        if window.high is not None:
+            outside.append(pc.greater_equal(stamps, pa.scalar(window.high + slack, _UTC_US)))
+        first = min(
+            (found for each in outside if (found := pc.index(each, True).as_py()) >= 0),
+            default=None,
+        )
+        if first is None:
+            return
+        [at] = self._versions(stamps.slice(first, 1))
+        assert at is not None
+        raise FilterIgnored(
+            f"{self.stream.name} {keys[first]} came with {self.stream.cursor} {at.isoformat()}, and"
+            f" {_shown(window)} was asked for: the system ignored the filter or reads it in"
+            " another time zone. Nothing of this answer was used."
+        )
 
     def _hashes(self, cells: Sequence[Sequence[str | None]], rows: int) -> list[bytes]:
         salt = self.digest.encode()

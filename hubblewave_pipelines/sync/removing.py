@@ -15,6 +15,7 @@ from hubblewave_pipelines.storage.sync_dead_letters import Refused
 from hubblewave_pipelines.storage.sync_jobs import SyncJob
 from hubblewave_pipelines.storage.sync_runs import Counts
 from hubblewave_pipelines.storage.sync_state import Known, Learned
+from hubblewave_pipelines.sync.learning import learn
 
 BATCH = 2_000  # deletes in one transaction
 _FEW = 10  # so many never trip the brake's percentage
@@ -74,8 +75,7 @@ class Remover:
             if k.key not in refused
         ]
         learned += [Learned(key, None, ends[key], None, deleted=True) for key in found.unknown]
-        if learned:
-            tx.run(sync_state.learn(job.tenant_id, job.id, self.run_id, learned))
+        learn(tx, job, self.run_id, learned)
         if tx.one(sync_dead_letters.has_open(job.tenant_id, job.id)):
             over = [one.key for one in learned]
             tx.run(sync_dead_letters.resolve_keys(job.tenant_id, job.id, over, "deleted"))

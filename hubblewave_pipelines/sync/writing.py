@@ -24,6 +24,7 @@ from hubblewave_pipelines.storage.sync_dead_letters import Refused
 from hubblewave_pipelines.storage.sync_jobs import SyncJob
 from hubblewave_pipelines.storage.sync_runs import Counts
 from hubblewave_pipelines.storage.sync_state import Known, Learned
+from hubblewave_pipelines.sync.learning import learn
 from hubblewave_pipelines.sync.pages import PreparedPage
 from hubblewave_pipelines.transfer.copy_rows import HEAD, TAIL, encode
 
@@ -192,8 +193,7 @@ class PageWriter:
         for index in found.newer:
             k = found.known[page.keys[index]]
             learned.append(Learned(k.key, k.record_id, page.versions[index], k.hash))
-        if learned:
-            tx.run(sync_state.learn(job.tenant_id, job.id, self.run_id, learned))
+        learn(tx, job, self.run_id, learned)
         if back and job.delete_policy == "mark" and job.delete_field is not None:
             by = self.entity.fields_by_name[job.delete_field]
             tx.run(sync_records.mark(self.entity, by, back, None, self.run_id))

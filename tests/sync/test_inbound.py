@@ -1,5 +1,7 @@
 """The inbound engine against an external system in memory: what a run brings over, and what it says."""
 
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -8,6 +10,9 @@ from hubblewave_pipelines.core.errors import FilterIgnored, SyncFailed
 from hubblewave_pipelines.core.stream import DeleteStrategy
 from hubblewave_pipelines.storage import sync_jobs
 from hubblewave_pipelines.storage.database import statement
+from hubblewave_pipelines.storage.sync_state import Learned
+from hubblewave_pipelines.sync.learning import learn
+from tests.plugins.stack import eventually
 from tests.sync.conftest import MAPPING, Syncing
 from tests.sync.fake_vendor import START
 
@@ -316,3 +321,45 @@ def test_history_and_events_say_which_run_wrote(syncing: Syncing) -> None:
         )
     assert actors == [(run.id,)]
     assert events == [("sync.completed", "2")]
+
+
+def test_a_job_that_goes_takes_what_was_known_with_it(syncing: Syncing) -> None:
+    """Also what a page wrote while the removal waited for its commit."""
+    _fill(syncing)
+    job, other = syncing.job(), syncing.job(match_field="code")
+    syncing.run(job)
+    syncing.run(other)
+    tenant_id = syncing.tenant.id
+
+    def known() -> dict[object, int]:
+        with syncing.owner.transaction() as tx:
+            found = tx.all(
+                statement("select job_id, count(*) from hubblewave.sync_shadow group by job_id")
+            )
+        return dict(found)
+
+    assert known() == {job.id: 10, other.id: 10}
+
+    def remove() -> None:
+        with syncing.worker.transaction(tenant_id) as tx:
+            assert tx.one(sync_jobs.remove_job(tenant_id, job.id)) is not None
+
+    def waits() -> bool:
+        with syncing.owner.transaction() as tx:
+            return bool(
+                tx.all(
+                    statement(
+                        "select from pg_stat_activity where datname = current_database()"
+                        " and wait_event_type = 'Lock'"
+                    )
+                )
+            )
+
+    with ThreadPoolExecutor(1) as pool:
+        with syncing.worker.transaction(tenant_id) as tx:
+            assert tx.one(sync_jobs.hold_job(tenant_id, job.id)) is not None
+            removal = pool.submit(remove)
+            eventually(waits, "the removal waits for the page")
+            learn(tx, job, uuid.uuid4(), [Learned("late", None, START, None)])
+        removal.result(60)
+    assert known() == {other.id: 10}
