@@ -17,6 +17,7 @@ from graphql import FieldNode
 
 from api.graphql.documents import Documents, Operation, Rules
 from api.graphql.introspection import introspected
+from api.graphql.lasting import Known
 from api.graphql.naming import Root, Verb
 from api.graphql.planning import Planner
 from api.graphql.schema import TenantSchema, schema_for
@@ -57,6 +58,7 @@ class _Held:
     schema: TenantSchema
     documents: Documents
     plans: Kept[tuple[str, str | None, bytes], Plan] = field(default_factory=lambda: Kept(_PLANNED))
+    known: Kept[tuple[str, str | None], Known] = field(default_factory=lambda: Kept(_PLANNED))
 
 
 class Engine:
@@ -107,8 +109,16 @@ class Engine:
         if kept is not None:
             return kept
         operation = held.documents.operation(text, name)
-        made = planned(operation, variables, secret)
-        held.plans.keep(key, made, len(text) + len(key[2]) + len(made.statement.text))
+        known = held.known.get(key[:2])
+        if known is None or known.definition is not operation.definition:
+            known = Known(operation.definition, operation.fragments)
+        before = len(known)
+        made = planned(operation, variables, secret, known)
+        written = len(text) + len(made.statement.text)
+        held.plans.keep(key, made, len(key[2]) + written)
+        if len(known) > before or not known.weight:
+            known.weight += written
+            held.known.keep(key[:2], known, known.weight)
         return made
 
     async def introspect(self, plan: Plan, variables: Mapping[str, Json]) -> dict[str, msgspec.Raw]:
@@ -152,9 +162,11 @@ class Engine:
 _NOTHING = statement("select '{}'", (), lambda row: row[0])
 
 
-def planned(operation: Operation, given: Mapping[str, Json], secret: bytes) -> Plan:
-    """The plan of a query. Raises QueryInvalid and QueryTooLarge."""
-    planner = Planner(operation, operation.variables(given), secret)
+def planned(
+    operation: Operation, given: Mapping[str, Json], secret: bytes, known: Known | None = None
+) -> Plan:
+    """The plan of a query; `known` is added to. Raises QueryInvalid and QueryTooLarge."""
+    planner = Planner(operation, operation.variables(given), secret, known)
     members: list[Member] = []
     fixed: dict[str, bytes] = {}
     asked: dict[str, list[FieldNode]] = {}

@@ -14,6 +14,7 @@ from graphql.execution.values import get_argument_values
 from api.graphql.arguments import read_list
 from api.graphql.documents import Operation, invalid
 from api.graphql.groups import MEASURES, RECORDS, groups, measured
+from api.graphql.lasting import Known
 from api.graphql.naming import Form, Root, connection_field
 from hubblewave_pipelines.core.entity import Entity
 from hubblewave_pipelines.core.errors import CursorMismatch, QueryInvalid, QueryTooLarge
@@ -29,6 +30,7 @@ from hubblewave_pipelines.core.shapes import (
     Groups,
     Info,
     Items,
+    Lasting,
     Listing,
     Measured,
     Measures,
@@ -52,12 +54,20 @@ _Nodes = list[FieldNode]
 class Planner:
     """Plans one request: coerces arguments, follows relations, adds up the cost."""
 
-    def __init__(self, operation: Operation, variables: dict[str, Any], secret: bytes) -> None:
+    def __init__(
+        self,
+        operation: Operation,
+        variables: dict[str, Any],
+        secret: bytes,
+        known: Known | None = None,
+    ) -> None:
         self.operation = operation
         self.schema = operation.schema
         self.variables = variables
         self.cost = 0
         self._secret = secret
+        self._known = known
+        self._lasting = False  # inside what is kept as a whole
         self._conditions = Conditions(self.schema.catalog)
         self._path: list[str] = []
 
@@ -75,6 +85,8 @@ class Planner:
     def arguments(self, parent: GraphQLObjectType, nodes: _Nodes) -> dict[str, Any]:
         """The coerced arguments of a field. Raises QueryInvalid."""
         field = parent.fields[nodes[0].name.value]
+        if self._known is not None:
+            field = self._known.narrowed(field, nodes[0])
         try:
             return get_argument_values(field, nodes[0], self.variables)
         except GraphQLError as error:
@@ -106,6 +118,20 @@ class Planner:
 
     def record(self, entity: Entity, nodes: _Nodes, rows: int) -> tuple[Member, ...]:
         """What the fields' selections show of each of at most `rows` records."""
+        known = self._known
+        if known is None or self._lasting or not known.lasts(nodes):
+            return self._shown(entity, nodes, rows)
+        kept = known.record(entity, nodes, rows)
+        if kept is not None:
+            self.charge(1, kept[1])
+            return kept[0]
+        before, self._lasting = self.cost, True
+        made = Lasting(self._shown(entity, nodes, rows))
+        self._lasting = False
+        known.keep(entity, nodes, rows, made, self.cost - before)
+        return made
+
+    def _shown(self, entity: Entity, nodes: _Nodes, rows: int) -> tuple[Member, ...]:
         record = self.schema.object(Form.OBJECT, entity)
         fields = self.collected_below(record, nodes)
         self.charge(rows, len(fields))

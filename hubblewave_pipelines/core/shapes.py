@@ -5,7 +5,7 @@ down, member by member, and can say more: members under any name, pages with onl
 are wanted of them, records beside their cursors. Compiled to SQL in `storage.shown`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
@@ -158,6 +158,17 @@ class Listing:
 
 
 Member: TypeAlias = Column | Constant | One | Listing
+
+
+class Lasting(tuple["Member", ...]):
+    """Members that are asked for again and again: `written` is for who writes them, by depth."""
+
+    written: dict[int, object]
+
+    def __new__(cls, members: Iterable["Member"]) -> "Lasting":
+        made = super().__new__(cls, members)
+        made.written = {}
+        return made
 
 
 def named(column: Column, name: str) -> Column:

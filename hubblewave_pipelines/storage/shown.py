@@ -15,6 +15,7 @@ from hubblewave_pipelines.core.shapes import (
     Groups,
     Info,
     Items,
+    Lasting,
     Listing,
     Member,
     Node,
@@ -78,7 +79,15 @@ def shown(members: Sequence[Member], at: int) -> Sql:
 
     At -1 columns are unqualified, and listings have no record around them.
     """
-    return json_object([(member.name, _value(member, at)) for member in members])
+    if not isinstance(members, Lasting):
+        return json_object([(member.name, _value(member, at)) for member in members])
+    found = members.written.get(at)
+    if found is None:
+        written = json_object([(member.name, _value(member, at)) for member in members])
+        # One text, which nobody adds to: what is written around it appends it to its own.
+        found = members.written[at] = Sql([written.text], written.params)
+    assert isinstance(found, Sql)
+    return Sql(found.parts.copy(), found.params.copy())
 
 
 def _value(member: Member, at: int) -> Sql:
@@ -114,7 +123,10 @@ def _one(found: One, at: int) -> Sql:
 
 
 def _page(found: Listing, at: int) -> Sql:
-    """One page by one subquery: its rows in order and numbered, then the parts made of them."""
+    """One page by one subquery: its rows in order, then the parts made of them.
+
+    The rows are numbered where something is said of their places or of what is beyond them.
+    """
     query, name = found.query, alias(at + 1)
     table, link = _source(found, at)
     backward = query.position is not None and query.position.backward
@@ -127,19 +139,25 @@ def _page(found: Listing, at: int) -> Sql:
     beyond = [] if query.position is None else [order.beyond(query.position.values)]
     places = f"json_build_array({', '.join(f'{output}::text' for output in order.outputs)})"
 
-    parts = _Parts(found, at, table, link, size, places, backward=backward)
+    numbered = backward or not all(
+        isinstance(part, Items) for part in found.parts if _reads_rows(part)
+    )
+    parts = _Parts(found, at, table, link, size, places, backward=backward, numbered=numbered)
     inside = [(part.name, parts.part(part)) for part in found.parts]
     sql = Sql(["(select "]).append(inside[0][1] if found.bare else json_object(inside))
     if not any(map(_reads_rows, found.parts)):
         return sql.add(")")
-    sql.add(f" from (select *, row_number() over (order by {order.by(outputs=True)}) as _n")
+    if numbered:
+        sql.add(f" from (select *, row_number() over (order by {order.by(outputs=True)}) as _n")
     selected = ", ".join(f"{expression} as {output}" for output, expression in columns.items())
     sql.add(f" from (select {selected} from {table}{order.joins}")  # noqa: S608 - names pass `identifier`
     beyond += looked_up(query.entity, query.filter, at + 1)
     sql.append(where(query.filter, *link, *beyond, at=at + 1))
-    sql.add(f" order by {order.by()} limit {size + 1}")
+    sql.add(f" order by {order.by()} limit {size + 1 if numbered else size}")
     if query.offset:
         sql.add(" offset %s", query.offset)
+    if not numbered:  # an aggregate takes the rows of a sorted subquery as they come
+        return sql.add(f") {name})")
     # One row also where nothing is made of the rows, as of a page that only tells its size.
     return sql.add(f") {name}) {name} having true)")
 
@@ -169,10 +187,11 @@ class _Parts:
         places: str,
         *,
         backward: bool,
+        numbered: bool,
     ) -> None:
         self._query, self._at, self._size, self._places = listing.query, at, size, places
         self._table, self._link = table, link
-        self._backward = backward
+        self._backward, self._numbered = backward, numbered
 
     def part(self, part: Part) -> Sql:
         match part:
@@ -196,6 +215,8 @@ class _Parts:
 
     def _listed(self, record: Sql) -> Sql:
         sql = Sql(["coalesce(json_agg("]).append(record)
+        if not self._numbered:
+            return sql.add("), '[]'::json)")
         sql.add(f" order by _n{' desc' if self._backward else ''})")
         return sql.add(f" filter (where _n <= {self._size}), '[]'::json)")
 
