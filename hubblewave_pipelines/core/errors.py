@@ -318,6 +318,12 @@ class PartialAnswer(VendorError):
     recovery = Recovery.RETRY
 
 
+class TransactionCancelled(PartialAnswer):
+    """The external system stopped working on an answer on the way: fewer records must be asked for at once."""
+
+    code, title = "vendor.transaction_cancelled", "Cancelled by the external system"
+
+
 class FilterIgnored(VendorError):
     """The external system sent records that the request did not ask for: it ignored or misread the filter."""
 

@@ -164,7 +164,7 @@ def test_faults_that_are_none(text: str) -> None:
 def test_outages_by_the_sandbox_clock(serve: Serve) -> None:
     running = _shop(serve, outages=(Outage.parse("12:30-14:30", START),))
     assert HTTP.get(f"{running.url}/orders").status_code == 200
-    _tell(running, "clock", advance=1_900, rate=0)
+    _tell(running, "clock", now=(START + timedelta(seconds=1_900)).isoformat(), rate=0)
     answer = HTTP.get(f"{running.url}/orders")
     assert (answer.status_code, answer.headers["date"]) == (503, "Thu, 15 Jan 2026 12:31:40 GMT")
     _tell(running, "clock", advance=7_200)

@@ -8,14 +8,15 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from hubblewave_pipelines.core.errors import PartialAnswer, VendorRefused, VendorUnavailable
+from hubblewave_pipelines.core.errors import (
+    PartialAnswer,
+    TransactionCancelled,
+    VendorRefused,
+    VendorUnavailable,
+)
 from hubblewave_pipelines.outbound.session import Answer, Session
 
 Row = Mapping[str, Any]
-
-
-class Cancelled(PartialAnswer):
-    """The instance cancelled the transaction on the way: fewer rows must be asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class TableApi:
         offset: int = 0,
         counted: bool = False,
     ) -> Rows:
-        """Raises Cancelled beside what the session raises; never gives part of an answer."""
+        """Raises TransactionCancelled beside what the session raises; never gives part of an answer."""
         ask = Ask(table, query, fields, limit)
         params = ask.params(counted=counted)
         if offset:
@@ -156,7 +157,7 @@ def _item(item: Mapping[str, Any], ask: Ask) -> Sequence[Row] | VendorRefused:
 
 def _records(result: Any, table: str) -> Sequence[Row]:
     if not isinstance(result, list) or not all(isinstance(row, dict) for row in result):
-        raise Cancelled(f"The instance's answer about {table} is no list of records.")
+        raise TransactionCancelled(f"The instance's answer about {table} is no list of records.")
     return result
 
 
@@ -185,7 +186,7 @@ def _inside(body: Any) -> Any:
     if "error" in body:
         said = body["error"]
         message = said.get("message") if isinstance(said, dict) else said
-        raise Cancelled(
+        raise TransactionCancelled(
             f"The instance gave up in the middle of its answer: {str(message)[:200]}. Nothing of it"
             " was used."
         )

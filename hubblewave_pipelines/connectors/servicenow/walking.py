@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 from hubblewave_pipelines.connectors.servicenow.encoded import bounds, escaped
-from hubblewave_pipelines.connectors.servicenow.table_api import Cancelled, Row, TableApi
-from hubblewave_pipelines.core.errors import FilterIgnored, PartialAnswer
+from hubblewave_pipelines.connectors.servicenow.table_api import Row, TableApi
+from hubblewave_pipelines.core.errors import FilterIgnored, PartialAnswer, TransactionCancelled
 from hubblewave_pipelines.core.stream import Window
 
 _LEAST = 10  # rows; a transaction that is too slow for so many will not end for fewer
@@ -72,7 +72,7 @@ def walk(
                 offset=at.offset,
                 counted=at.left is None or at.left <= at.limit,
             )
-        except Cancelled:
+        except TransactionCancelled:
             if at.limit <= _LEAST:
                 raise
             at = Place(at.after, max(_LEAST, at.limit // 2), at.offset, at.left)
