@@ -151,9 +151,17 @@ def test_the_guard_ends_descendants_that_left_their_group_when_we_die(tmp_path: 
     stranger.wait()
 
 
+def heed_sigterm() -> None:
+    """As a fresh process does, whatever tests before this one left their process ignoring."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def test_an_orderly_end_leaves_the_guard_nothing_to_do(tmp_path: Path) -> None:
     mark = str(tmp_path)
-    left = subprocess.Popen(["/bin/sleep", "600"], env={guard.VARIABLE: mark})
+    left = subprocess.Popen(
+        ["/bin/sleep", "600"], env={guard.VARIABLE: mark}, preexec_fn=heed_sigterm
+    )
     done = subprocess.run(
         [sys.executable, "-I", "-S", guard.__file__, mark], input=b"bye\n", check=True, timeout=10
     )
